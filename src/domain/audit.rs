@@ -1,0 +1,97 @@
+//! What is written down about every operation.
+
+use std::time::Duration;
+
+use super::id::{EngineId, PlatformId, RequestId, TenantId, UserId};
+use super::time::Timestamp;
+
+/// One line of the audit trail. Every text in it is checked or from a closed vocabulary; none is a secret.
+#[derive(Debug, Clone)]
+pub struct AuditEntry {
+    /// When the operation was decided.
+    pub at: Timestamp,
+    /// Which call it belongs to.
+    pub request_id: RequestId,
+    /// The engine, once it has proven who it is.
+    pub engine: Option<EngineId>,
+    /// The key it proved itself with: the public part.
+    pub key_id: Option<String>,
+    /// Where the call came from.
+    pub peer: Option<String>,
+    /// What was asked for.
+    pub action: AuditAction,
+    /// Whose connection, as far as the request was readable.
+    pub subject: Subject,
+    /// How it ended.
+    pub result: AuditResult,
+    /// Why, in one word from a closed vocabulary; empty when there is nothing to add.
+    pub reason: &'static str,
+    /// How long it took until this line was written.
+    pub latency: Duration,
+    /// The version of the record that was read or written.
+    pub record_version: Option<u64>,
+}
+
+/// Whose connection an operation is about.
+#[derive(Debug, Clone, Default)]
+pub struct Subject {
+    /// The tenant.
+    pub tenant: Option<TenantId>,
+    /// The user.
+    pub user: Option<UserId>,
+    /// The platform; `None` also where the operation is about all of them.
+    pub platform: Option<PlatformId>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditAction {
+    /// A method of the API.
+    Call(super::method::Method),
+    /// A path the API does not have.
+    UnknownMethod,
+    /// A refresh at the platform, on behalf of whoever asked for the token.
+    Refresh,
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditResult {
+    /// It was done; if it releases a secret, the secret leaves after this line is written.
+    Ok,
+    /// The caller may not do this, or is nobody.
+    Denied,
+    /// It could not be done.
+    Failed,
+    /// The caller went away before the end.
+    Cancelled,
+}
+
+// === impl AuditAction ===
+
+impl AuditAction {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Call(method) => method.action().as_str(),
+            Self::UnknownMethod => "unknown",
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+// === impl AuditResult ===
+
+impl AuditResult {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The platforms this installation has enabled, each with the client it is registered as.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::id::PlatformId;
+use super::profile::Profile;
+use super::secret::ClientSecret;
+
+/// An enabled platform.
+#[derive(Debug)]
+pub struct Platform {
+    /// What is known about it.
+    pub profile: Profile,
+    /// The client this installation is registered as; without one, tokens can be kept but not refreshed.
+    pub app: Option<App>,
+    /// Values for the variables of the profile's URLs.
+    pub vars: BTreeMap<String, String>,
+}
+
+/// A client registered at a platform.
+#[derive(Debug)]
+pub struct App {
+    /// Its id: not a secret.
+    pub client_id: String,
+    /// Its secrets, tried in order, so that one can be replaced without a gap. Empty for a public client.
+    pub secrets: Vec<ClientSecret>,
+}
+
+/// All enabled platforms.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    platforms: BTreeMap<PlatformId, Arc<Platform>>,
+}
+
+// === impl Catalog ===
+
+impl Catalog {
+    /// A catalog of these platforms.
+    #[must_use]
+    pub fn new(platforms: impl IntoIterator<Item = Platform>) -> Self {
+        let keyed = platforms.into_iter().map(|platform| (platform.profile.id.clone(), Arc::new(platform)));
+        Self { platforms: keyed.collect() }
+    }
+
+    /// The platform with this id, if it is enabled.
+    #[must_use]
+    pub fn get(&self, id: &PlatformId) -> Option<&Arc<Platform>> {
+        self.platforms.get(id)
+    }
+
+    /// All of them, sorted by id.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Platform>> {
+        self.platforms.values()
+    }
+}

@@ -1,0 +1,507 @@
+//! One connection and everything that may happen to it.
+//!
+//! A connection changes only through the transitions below. Each takes the state by value, and the ones that belong to
+//! a refresh may refuse: whoever lost the race learns so here and cannot overwrite the winner. What a transition
+//! returns becomes real only when the store accepts it against the version it was read at.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::cause::Cause;
+use super::secret::{AccessToken, RefreshToken};
+use super::time::Timestamp;
+
+/// What is stored under a connection key.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// A connection with tokens. Boxed: it is an order of magnitude larger than the other case.
+    Live(Box<Connection>),
+    /// A deleted connection. It stays, so that versions keep growing and a late refresh cannot bring tokens back.
+    Deleted(Tombstone),
+}
+
+/// What remains of a deleted connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The generation of the tokens that were deleted.
+    pub generation: Generation,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Counts the token sets a connection has had; a refresh and a new consent each begin a generation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Generation(pub u64);
+
+/// A live connection.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// The generation of `grant`.
+    pub generation: Generation,
+    /// The current tokens.
+    pub grant: Grant,
+    /// Whether somebody is refreshing.
+    pub renewal: Renewal,
+    /// Set when the refresh token may have been consumed by an answer that never arrived.
+    pub doubt: Option<Doubt>,
+    /// Whether the platform has refused the grant for good.
+    pub health: Health,
+    /// How the last refresh ended.
+    pub last_refresh: Option<LastRefresh>,
+    /// Set while refreshes keep failing.
+    pub backoff: Option<Backoff>,
+    /// When the user connected first.
+    pub created_at: Timestamp,
+}
+
+/// The tokens of one generation and what is known about them.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// The access token.
+    pub access: AccessToken,
+    /// What renews it, where the platform issued one.
+    pub refresh: Option<RefreshToken>,
+    /// The refresh token of the generation before, kept because some platforms honour it for a while.
+    pub previous_refresh: Option<RefreshToken>,
+    /// When the access token expires; `None`: it does not.
+    pub expires_at: Option<Timestamp>,
+    /// When the tokens were asked for; the life of the access token is counted from here.
+    pub issued_at: Timestamp,
+    /// The scopes that were granted.
+    pub scopes: Vec<String>,
+    /// The token type; `None`: `Bearer`.
+    pub token_type: Option<String>,
+    /// When the refresh token expires, where the platform says so.
+    pub refresh_expires_at: Option<Timestamp>,
+    /// Where the refresh token may be sent.
+    pub origin: OriginFingerprint,
+}
+
+/// The first eight bytes of SHA-256 over the origin of the token endpoint a refresh token belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct OriginFingerprint(pub u64);
+
+/// Whether somebody is refreshing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// Nobody is.
+    Idle,
+    /// An instance has announced that it is about to use the refresh token.
+    Claimed(Claim),
+}
+
+/// The announcement that one instance is about to use the refresh token of one generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The instance, as a number drawn at its start.
+    pub owner: InstanceId,
+    /// Distinguishes this claim from every other one on the same record.
+    pub fence: u64,
+    /// After this another instance may take over.
+    pub deadline: Timestamp,
+    /// The generation whose refresh token is about to be used.
+    pub generation: Generation,
+}
+
+/// One running instance, as a number drawn at its start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct InstanceId(pub u64);
+
+/// The refresh token may have been consumed by an answer nobody received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// When the request that went unanswered was claimed.
+    pub since: Timestamp,
+    /// Whether the old token has been tried again since.
+    pub attempted: bool,
+}
+
+/// Whether the grant is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// As far as anyone knows.
+    Alive,
+    /// The platform refused it for good.
+    Dead {
+        /// When it said so.
+        at: Timestamp,
+        /// Why, as far as can be told.
+        cause: Cause,
+    },
+}
+
+/// How the last refresh ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastRefresh {
+    /// When.
+    pub at: Timestamp,
+    /// With what result.
+    pub outcome: RefreshOutcome,
+}
+
+/// The ways a refresh can end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshOutcome {
+    /// With new tokens.
+    Renewed,
+    /// Without; it will be tried again.
+    Failed(Cause),
+    /// Without, and for good.
+    Dead(Cause),
+}
+
+/// Refreshes keep failing: when to try again, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// How many failed in a row.
+    pub failures: u32,
+    /// When the first of them failed.
+    pub first_at: Timestamp,
+    /// No attempt before this.
+    pub next_at: Timestamp,
+    /// What the last one failed of.
+    pub cause: Cause,
+}
+
+/// Why a connection could not be claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimRefused {
+    /// Somebody else is at it.
+    Held(Claim),
+    /// The grant is dead.
+    Dead(Cause),
+    /// There is no refresh token.
+    NotRefreshable,
+}
+
+/// The record moved on while this party was away; what it wanted to write must be dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the connection moved on to another generation or claim")]
+pub struct Superseded;
+
+/// What a platform granted in answer to a refresh. What it left out stays as it was.
+#[derive(Debug, Clone)]
+pub struct Renewed {
+    /// The new access token.
+    pub access: AccessToken,
+    /// The new refresh token, where the platform rotates.
+    pub refresh: Option<RefreshToken>,
+    /// When the new access token expires; `None`: it does not.
+    pub expires_at: Option<Timestamp>,
+    /// When the request was sent.
+    pub sent_at: Timestamp,
+    /// The scopes, where the platform repeated them.
+    pub scopes: Option<Vec<String>>,
+    /// The token type, where the platform named one.
+    pub token_type: Option<String>,
+    /// When the refresh token expires, where the platform says so.
+    pub refresh_expires_at: Option<Timestamp>,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// The generation a new consent for this connection begins.
+    #[must_use]
+    pub fn next_generation(&self) -> Generation {
+        match self {
+            Self::Live(connection) => connection.generation.next(),
+            Self::Deleted(tombstone) => tombstone.generation.next(),
+        }
+    }
+
+    /// Deletes the connection, whatever is going on with it.
+    #[must_use]
+    pub fn deleted(&self, at: Timestamp) -> Self {
+        let generation = match self {
+            Self::Live(connection) => connection.generation,
+            Self::Deleted(tombstone) => tombstone.generation,
+        };
+        Self::Deleted(Tombstone { generation, at })
+    }
+}
+
+// === impl Generation ===
+
+impl Generation {
+    /// The one after this.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// A connection as a caller stored it.
+    #[must_use]
+    pub const fn stored(grant: Grant, generation: Generation, now: Timestamp) -> Self {
+        Self {
+            generation,
+            grant,
+            renewal: Renewal::Idle,
+            doubt: None,
+            health: Health::Alive,
+            last_refresh: None,
+            backoff: None,
+            created_at: now,
+        }
+    }
+
+    /// Announces a refresh. A claim past its deadline is taken over, and leaves a doubt behind: its owner may have
+    /// used the refresh token.
+    ///
+    /// # Errors
+    ///
+    /// When somebody holds an unexpired claim, the grant is dead, or there is nothing to refresh with.
+    pub fn claim(
+        mut self,
+        owner: InstanceId,
+        fence: u64,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<(Self, Claim), ClaimRefused> {
+        if let Health::Dead { cause, .. } = self.health {
+            return Err(ClaimRefused::Dead(cause));
+        }
+        if self.grant.refresh.is_none() {
+            return Err(ClaimRefused::NotRefreshable);
+        }
+        if let Renewal::Claimed(held) = self.renewal {
+            if !held.has_expired(now) {
+                return Err(ClaimRefused::Held(held));
+            }
+            self.doubt = Some(self.doubt.unwrap_or(Doubt { since: held.deadline - lease, attempted: false }));
+        }
+        let claim = Claim { owner, fence, deadline: now + lease, generation: self.generation };
+        self.renewal = Renewal::Claimed(claim);
+        if let Some(doubt) = &mut self.doubt {
+            doubt.attempted = true;
+        }
+        Ok((self, claim))
+    }
+
+    /// Takes over what the platform granted under `claim`.
+    ///
+    /// It counts even if the claim was taken over meanwhile, as long as nobody has begun the next generation: the
+    /// answer in hand is newer than anything the record holds, and dropping it would lose the grant. For the same
+    /// reason it revives a connection that was declared dead on the strength of the token it replaces.
+    ///
+    /// # Errors
+    ///
+    /// When the record holds another generation than the one that was claimed.
+    pub fn renew(self, claim: &Claim, renewed: Renewed) -> Result<Self, Superseded> {
+        if self.generation != claim.generation {
+            return Err(Superseded);
+        }
+        let old = self.grant;
+        let rotated = renewed.refresh.is_some();
+        let grant = Grant {
+            access: renewed.access,
+            previous_refresh: if rotated { old.refresh.clone() } else { old.previous_refresh },
+            refresh: renewed.refresh.or(old.refresh),
+            expires_at: renewed.expires_at,
+            issued_at: renewed.sent_at,
+            scopes: renewed.scopes.unwrap_or(old.scopes),
+            token_type: renewed.token_type.or(old.token_type),
+            refresh_expires_at: renewed.refresh_expires_at.or(if rotated { None } else { old.refresh_expires_at }),
+            origin: old.origin,
+        };
+        Ok(Self {
+            generation: self.generation.next(),
+            grant,
+            renewal: Renewal::Idle,
+            doubt: None,
+            health: Health::Alive,
+            last_refresh: Some(LastRefresh { at: renewed.sent_at, outcome: RefreshOutcome::Renewed }),
+            backoff: None,
+            created_at: self.created_at,
+        })
+    }
+
+    /// Gives the claim back after a failure that is worth another try at `next_at`.
+    ///
+    /// `in_doubt` says that the request left and no usable answer came, so that the token may have been consumed.
+    ///
+    /// # Errors
+    ///
+    /// When the claim is no longer the one the record holds.
+    pub fn release(mut self, claim: &Claim, failure: Failure) -> Result<Self, Superseded> {
+        self.holds(claim)?;
+        let (failures, first_at) = self.backoff.map_or((0, failure.at), |backoff| (backoff.failures, backoff.first_at));
+        self.renewal = Renewal::Idle;
+        self.backoff = failure.next_at.map(|next_at| Backoff {
+            failures: failures.saturating_add(1),
+            first_at,
+            next_at,
+            cause: failure.cause,
+        });
+        self.last_refresh = Some(LastRefresh { at: failure.at, outcome: RefreshOutcome::Failed(failure.cause) });
+        if failure.in_doubt && self.doubt.is_none() {
+            self.doubt = Some(Doubt { since: failure.at, attempted: false });
+        }
+        Ok(self)
+    }
+
+    /// Gives up on the grant: the platform's definitive word.
+    ///
+    /// # Errors
+    ///
+    /// When the claim is no longer the one the record holds: somebody else's answer may be the newer word.
+    pub fn die(mut self, claim: &Claim, cause: Cause, at: Timestamp) -> Result<Self, Superseded> {
+        self.holds(claim)?;
+        self.renewal = Renewal::Idle;
+        self.backoff = None;
+        self.health = Health::Dead { at, cause };
+        self.last_refresh = Some(LastRefresh { at, outcome: RefreshOutcome::Dead(cause) });
+        Ok(self)
+    }
+
+    fn holds(&self, claim: &Claim) -> Result<(), Superseded> {
+        match self.renewal {
+            Renewal::Claimed(held) if held.fence == claim.fence && held.owner == claim.owner => Ok(()),
+            Renewal::Claimed(_) | Renewal::Idle => Err(Superseded),
+        }
+    }
+}
+
+/// A refresh that failed but is not the end.
+#[derive(Debug, Clone, Copy)]
+pub struct Failure {
+    /// When.
+    pub at: Timestamp,
+    /// Of what.
+    pub cause: Cause,
+    /// No attempt before this; `None` where the failure says nothing about this connection.
+    pub next_at: Option<Timestamp>,
+    /// Whether the platform may have consumed the refresh token.
+    pub in_doubt: bool,
+}
+
+// === impl Claim ===
+
+impl Claim {
+    /// Whether its owner has had its time.
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        now >= self.deadline
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(20);
+    const A: InstanceId = InstanceId(1);
+    const B: InstanceId = InstanceId(2);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix_seconds(seconds)
+    }
+
+    fn connection() -> Connection {
+        let grant = Grant {
+            access: AccessToken::new("a0".into()).unwrap(),
+            refresh: RefreshToken::new("r0".into()),
+            previous_refresh: None,
+            expires_at: Some(at(100)),
+            issued_at: at(0),
+            scopes: vec!["email".into()],
+            token_type: None,
+            refresh_expires_at: None,
+            origin: OriginFingerprint(7),
+        };
+        Connection::stored(grant, Generation(1), at(0))
+    }
+
+    fn renewed(refresh: &str) -> Renewed {
+        Renewed {
+            access: AccessToken::new("a1".into()).unwrap(),
+            refresh: RefreshToken::new(refresh.into()),
+            expires_at: Some(at(200)),
+            sent_at: at(100),
+            scopes: None,
+            token_type: None,
+            refresh_expires_at: None,
+        }
+    }
+
+    fn refresh_of(connection: &Connection) -> &str {
+        connection.grant.refresh.as_ref().unwrap().expose()
+    }
+
+    #[test]
+    fn a_rotated_refresh_token_replaces_the_old_one_which_is_kept_as_previous() {
+        let (claimed, claim) = connection().claim(A, 1, at(100), LEASE).unwrap();
+        let next = claimed.renew(&claim, renewed("r1")).unwrap();
+        assert_eq!(refresh_of(&next), "r1");
+        assert_eq!(next.grant.previous_refresh.as_ref().unwrap().expose(), "r0");
+        assert_eq!((next.generation, next.renewal), (Generation(2), Renewal::Idle));
+        assert_eq!(next.grant.scopes, ["email"]);
+    }
+
+    #[test]
+    fn without_a_new_refresh_token_the_old_one_is_kept() {
+        let (claimed, claim) = connection().claim(A, 1, at(100), LEASE).unwrap();
+        assert_eq!(refresh_of(&claimed.renew(&claim, renewed("")).unwrap()), "r0");
+    }
+
+    #[test]
+    fn a_claim_is_exclusive_until_its_deadline() {
+        let (claimed, claim) = connection().claim(A, 1, at(100), LEASE).unwrap();
+        assert_eq!(claimed.clone().claim(B, 2, at(119), LEASE).unwrap_err(), ClaimRefused::Held(claim));
+        let (taken, _) = claimed.claim(B, 2, at(120), LEASE).unwrap();
+        assert_eq!(taken.doubt, Some(Doubt { since: at(100), attempted: true }));
+    }
+
+    #[test]
+    fn a_late_owner_with_the_newer_answer_still_counts() {
+        let (claimed, first) = connection().claim(A, 1, at(100), LEASE).unwrap();
+        let (taken, second) = claimed.claim(B, 2, at(130), LEASE).unwrap();
+        let saved = taken.renew(&first, renewed("r1")).unwrap();
+        assert_eq!(refresh_of(&saved), "r1");
+        assert_eq!(saved.clone().die(&second, Cause::LostAnswer, at(131)).unwrap_err(), Superseded);
+        assert_eq!(saved.renew(&second, renewed("r2")).unwrap_err(), Superseded);
+    }
+
+    #[test]
+    fn a_late_answer_revives_a_connection_that_was_declared_dead_meanwhile() {
+        let (claimed, first) = connection().claim(A, 1, at(100), LEASE).unwrap();
+        let (taken, second) = claimed.claim(B, 2, at(130), LEASE).unwrap();
+        let dead = taken.die(&second, Cause::LostAnswer, at(131)).unwrap();
+        assert_eq!(dead.renew(&first, renewed("r1")).unwrap().health, Health::Alive);
+    }
+
+    #[test]
+    fn an_answer_for_an_older_generation_is_dropped() {
+        let (_, claim) = connection().claim(A, 1, at(100), LEASE).unwrap();
+        let reconsented = Connection::stored(connection().grant, Generation(2), at(101));
+        assert_eq!(reconsented.renew(&claim, renewed("r1")).unwrap_err(), Superseded);
+    }
+
+    #[test]
+    fn failures_are_counted_from_the_first_one() {
+        let (claimed, claim) = connection().claim(A, 1, at(100), LEASE).unwrap();
+        let failure =
+            |s| Failure { at: at(s), cause: Cause::ProviderOutage, next_at: Some(at(s + 30)), in_doubt: false };
+        let once = claimed.release(&claim, failure(101)).unwrap();
+        let (again, claim) = once.claim(A, 2, at(140), LEASE).unwrap();
+        let twice = again.release(&claim, failure(141)).unwrap().backoff.unwrap();
+        assert_eq!((twice.failures, twice.first_at, twice.next_at), (2, at(101), at(171)));
+    }
+
+    #[test]
+    fn a_dead_grant_cannot_be_claimed() {
+        let (claimed, claim) = connection().claim(A, 1, at(100), LEASE).unwrap();
+        let dead = claimed.die(&claim, Cause::UserRevoked, at(101)).unwrap();
+        assert_eq!(dead.claim(A, 2, at(200), LEASE).unwrap_err(), ClaimRefused::Dead(Cause::UserRevoked));
+    }
+}

@@ -1,0 +1,102 @@
+//! The methods of the API and the action each one is.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What an engine may be allowed to do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Action {
+    /// Receive access tokens.
+    Get,
+    /// Read the status of connections.
+    Status,
+    /// Store tokens.
+    Store,
+    /// Delete tokens.
+    Delete,
+}
+
+/// A method of `vault.v1`. Adding one without saying which action it is does not compile.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Method {
+    /// `TokenVault.StoreToken`
+    StoreToken,
+    /// `TokenVault.GetToken`
+    GetToken,
+    /// `TokenVault.GetStatus`
+    GetStatus,
+    /// `TokenVault.DeleteToken`
+    DeleteToken,
+}
+
+// === impl Action ===
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Get, Self::Status, Self::Store, Self::Delete];
+
+    /// The word for it in configuration and audit lines.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Status => "status",
+            Self::Store => "store",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The text names no action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of `get`, `status`, `store`, `delete`")]
+pub struct UnknownAction;
+
+impl FromStr for Action {
+    type Err = UnknownAction;
+
+    fn from_str(text: &str) -> Result<Self, UnknownAction> {
+        Self::ALL.into_iter().find(|action| action.as_str() == text).ok_or(UnknownAction)
+    }
+}
+
+// === impl Method ===
+
+impl Method {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::StoreToken, Self::GetToken, Self::GetStatus, Self::DeleteToken];
+
+    /// The path a call to it is routed by.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::StoreToken => "/vault.v1.TokenVault/StoreToken",
+            Self::GetToken => "/vault.v1.TokenVault/GetToken",
+            Self::GetStatus => "/vault.v1.TokenVault/GetStatus",
+            Self::DeleteToken => "/vault.v1.TokenVault/DeleteToken",
+        }
+    }
+
+    /// The method a path is routed to.
+    #[must_use]
+    pub fn from_path(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.path() == path)
+    }
+
+    /// What calling it amounts to.
+    #[must_use]
+    pub const fn action(self) -> Action {
+        match self {
+            Self::StoreToken => Action::Store,
+            Self::GetToken => Action::Get,
+            Self::GetStatus => Action::Status,
+            Self::DeleteToken => Action::Delete,
+        }
+    }
+}

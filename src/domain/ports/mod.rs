@@ -1,0 +1,20 @@
+//! What the vault needs from the outside, one trait per file. The documentation is normative: each sentence that
+//! promises something has a test in `tests/contract`, run against every implementation.
+
+mod audit;
+mod clock;
+mod keys;
+mod random;
+mod renewal;
+mod store;
+mod tasks;
+mod token_endpoint;
+
+pub use audit::{AuditSink, AuditUnavailable};
+pub use clock::Clock;
+pub use keys::{DataKey, EncryptionContext, KeyError, KeyFault, KeyProvider, WrappedDataKey};
+pub use random::Random;
+pub use renewal::{Renewal, RenewalOutcome};
+pub use store::{Address, Expected, MAX_VALUE_BYTES, Store, StoreError, Stored, UserDrawer, Version};
+pub use tasks::Tasks;
+pub use token_endpoint::{Exchange, Granted, RefreshCall, Refused, TokenEndpoint, TransportFault};
