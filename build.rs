@@ -1,1 +1,3 @@
+//! Generates the gRPC code and the descriptor set, without protoc.
+
 fn main() {}

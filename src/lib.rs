@@ -8,7 +8,11 @@
 //!  main ──► cli ──► app (the only place that names concrete adapters)
 //! ```
 //!
-//! To read it: [`domain`] first (what a connection is and what may happen to it), then `envelope` (how it is sealed),
+//! To read it: [`domain`] first (what a connection is and what may happen to it), then [`envelope`] (how it is sealed),
 //! `refresher` (how a grant is never lost), `access` (who may), and last `transport` and the adapters.
 
+pub mod adapters;
+pub mod config;
+pub mod document;
 pub mod domain;
+pub mod envelope;

@@ -1,1 +1,3 @@
+//! The `vault-engine` binary.
+
 fn main() {}

@@ -1,0 +1,1 @@
+//! Key providers: where data keys are made and unwrapped.

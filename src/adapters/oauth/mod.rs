@@ -1,0 +1,1 @@
+//! Token endpoints of platforms.

@@ -1,0 +1,1 @@
+//! Platform profiles, read from YAML.

@@ -1,0 +1,1 @@
+//! The configuration of an installation, read from YAML and the environment.

@@ -1,0 +1,1 @@
+//! A bounded YAML document whose every fault has a place: file, line and field.
