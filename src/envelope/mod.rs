@@ -1,1 +1,14 @@
-//! How things are sealed.
+//! How things are sealed: the stored format, the key hierarchy, and what is inside a record.
+//!
+//! ```text
+//!  key service ──wraps──► tenant key ──seals──► user key ──derives──► record key, used once
+//! ```
+//!
+//! There is one sealing primitive, [`seal`]. Everything the vault stores in secret goes through it, bound to the place
+//! it belongs to, which is recomputed from the request and never read from the store. Nothing here decides who may
+//! open what.
+
+pub mod context;
+pub mod format;
+
+pub mod seal;
