@@ -16,3 +16,4 @@ pub mod config;
 pub mod document;
 pub mod domain;
 pub mod envelope;
+pub mod pb;

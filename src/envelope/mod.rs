@@ -10,5 +10,13 @@
 
 pub mod context;
 pub mod format;
-
+mod record;
 pub mod seal;
+mod sealer;
+mod tenant_keys;
+mod user_keys;
+
+pub use record::{decode, encode};
+pub use sealer::Sealer;
+pub use tenant_keys::{KeyLimits, TenantKeys};
+pub use user_keys::UserKeys;

@@ -62,7 +62,7 @@ impl BodyTest {
             Value::Bool(_) | Value::Number(_) => found.to_string(),
             Value::Null | Value::Array(_) | Value::Object(_) => return false,
         };
-        (self.equals.is_empty() || self.equals.iter().any(|wanted| *wanted == text))
+        (self.equals.is_empty() || self.equals.contains(&text))
             && self.contains.as_ref().is_none_or(|part| text.contains(part.as_str()))
     }
 }
