@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::cause::Cause;
+use super::profile::RefreshRule;
 use super::secret::{AccessToken, RefreshToken};
 use super::time::Timestamp;
 
@@ -356,6 +357,31 @@ impl Connection {
         self.health = Health::Dead { at, cause };
         self.last_refresh = Some(LastRefresh { at, outcome: RefreshOutcome::Dead(cause) });
         Ok(self)
+    }
+
+    /// Corrects an expiry that was only assumed.
+    ///
+    /// # Errors
+    ///
+    /// When the record holds another generation than the one the expiry belongs to.
+    pub fn expiring_at(mut self, generation: Generation, at: Timestamp) -> Result<Self, Superseded> {
+        if self.generation != generation {
+            return Err(Superseded);
+        }
+        self.grant.expires_at = Some(at);
+        Ok(self)
+    }
+
+    /// Whether using the refresh token now could cost the grant: an earlier answer may have consumed it, and the
+    /// platform is not known to tolerate a second use after `elapsed`.
+    #[must_use]
+    pub fn is_at_risk(&self, rule: &RefreshRule, now: Timestamp, lease: Duration) -> bool {
+        let abandoned = match self.renewal {
+            Renewal::Claimed(held) if held.has_expired(now) => Some(held.deadline - lease),
+            Renewal::Claimed(_) | Renewal::Idle => None,
+        };
+        let since = self.doubt.map(|doubt| doubt.since).or(abandoned);
+        since.is_some_and(|since| !rule.tolerates_retry(now.since(since)))
     }
 
     fn holds(&self, claim: &Claim) -> Result<(), Superseded> {

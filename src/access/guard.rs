@@ -1,0 +1,269 @@
+//! The guard: every call goes check, audit, call, audit, in this order and in one place.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::caller::{Caller, Credentials};
+use super::doors::Door;
+use super::registry::Registry;
+use crate::domain::audit::{AuditAction, AuditEntry, AuditResult, Subject};
+use crate::domain::error::{InvalidArgument, VaultError};
+use crate::domain::id::ConnectionKey;
+use crate::domain::id::RequestId;
+use crate::domain::method::Method;
+use crate::domain::ports::{AuditSink, AuditUnavailable, Clock};
+use crate::service::{
+    DeleteToken, DeleteTokenAnswer, GetStatus, GetStatusQuery, GetToken, GetTokenAnswer, GetTokenQuery, PlatformStatus,
+    StoreToken, StoreTokenAnswer, StoreTokenCommand,
+};
+
+/// Lets callers through to the use cases, or not.
+pub struct Guard {
+    /// Who may call.
+    pub registry: Registry,
+    /// Where every call is written down.
+    pub audit: Arc<dyn AuditSink>,
+    /// When.
+    pub clock: Arc<dyn Clock>,
+    /// What may be called.
+    pub store_token: StoreToken,
+    /// What may be called.
+    pub get_token: GetToken,
+    /// What may be called.
+    pub get_status: GetStatus,
+    /// What may be called.
+    pub delete_token: DeleteToken,
+}
+
+/// A call at the door.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Its id across all logs.
+    pub request: RequestId,
+    /// Where it came from.
+    pub peer: Option<String>,
+    /// What it presents.
+    pub credentials: Credentials,
+}
+
+/// Why a call was not let through, or came back without what it went for.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody, as far as the guard can tell.
+    #[error("invalid credentials")]
+    Unauthenticated,
+    /// Somebody, but not for this.
+    #[error("this engine may not do this")]
+    NotPermitted,
+    /// It was let through and failed.
+    #[error(transparent)]
+    Failed(#[from] VaultError),
+}
+
+// === impl Guard ===
+
+impl Guard {
+    /// Stores tokens. `read` turns the request into checked values, once it is known who asks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Refusal`] says.
+    pub async fn store_token(
+        &self,
+        call: Call,
+        read: impl FnOnce(&Caller) -> Result<StoreTokenCommand, Refusal> + Send,
+    ) -> Result<StoreTokenAnswer, Refusal> {
+        self.pass(call, &self.store_token, read).await
+    }
+
+    /// Hands out an access token.
+    ///
+    /// # Errors
+    ///
+    /// As [`Refusal`] says.
+    pub async fn get_token(
+        &self,
+        call: Call,
+        read: impl FnOnce(&Caller) -> Result<GetTokenQuery, Refusal> + Send,
+    ) -> Result<GetTokenAnswer, Refusal> {
+        self.pass(call, &self.get_token, read).await
+    }
+
+    /// Tells the status of connections.
+    ///
+    /// # Errors
+    ///
+    /// As [`Refusal`] says.
+    pub async fn get_status(
+        &self,
+        call: Call,
+        read: impl FnOnce(&Caller) -> Result<GetStatusQuery, Refusal> + Send,
+    ) -> Result<Vec<PlatformStatus>, Refusal> {
+        self.pass(call, &self.get_status, read).await
+    }
+
+    /// Deletes tokens.
+    ///
+    /// # Errors
+    ///
+    /// As [`Refusal`] says.
+    pub async fn delete_token(
+        &self,
+        call: Call,
+        read: impl FnOnce(&Caller) -> Result<ConnectionKey, Refusal> + Send,
+    ) -> Result<DeleteTokenAnswer, Refusal> {
+        self.pass(call, &self.delete_token, read).await
+    }
+
+    /// Writes down a call whose credentials were not even well formed. It gets the answer of every other nobody.
+    pub fn turn_away(&self, method: Option<Method>, request: RequestId, peer: Option<String>) -> Refusal {
+        let action = method.map_or(AuditAction::UnknownMethod, AuditAction::Call);
+        let mut record = Record::begin(self, request, peer, action);
+        record.post(AuditResult::Denied, "malformed_credentials");
+        Refusal::Unauthenticated
+    }
+
+    async fn pass<D: Door>(
+        &self,
+        call: Call,
+        door: &D,
+        read: impl FnOnce(&Caller) -> Result<D::Query, Refusal> + Send,
+    ) -> Result<D::Answer, Refusal> {
+        let mut record = Record::begin(self, call.request, call.peer, AuditAction::Call(D::METHOD));
+        let caller = match self.registry.verify(&call.credentials) {
+            Ok(caller) => caller,
+            Err(nobody) => {
+                // Not waited for: whoever has no credentials must not be able to make the vault wait for its disk.
+                record.post(AuditResult::Denied, nobody.reason());
+                return Err(Refusal::Unauthenticated);
+            }
+        };
+        record.known_as(&caller);
+        let answer = self.beyond_the_door(&caller, door, read, &mut record).await;
+        let (result, reason, version) = match &answer {
+            Ok(answer) => (AuditResult::Ok, "", D::version(answer)),
+            Err(refusal) => (refusal.audit_result(), refusal.reason(), None),
+        };
+        // Written before anything leaves. No line, no answer.
+        record.write(result, reason, version).await.map_err(VaultError::from)?;
+        answer
+    }
+
+    async fn beyond_the_door<D: Door>(
+        &self,
+        caller: &Caller,
+        door: &D,
+        read: impl FnOnce(&Caller) -> Result<D::Query, Refusal> + Send,
+        record: &mut Record<'_>,
+    ) -> Result<D::Answer, Refusal> {
+        if !caller.may(D::METHOD.action()) {
+            return Err(Refusal::NotPermitted);
+        }
+        let query = read(caller)?;
+        record.about(D::subject(&query));
+        if !self.audit.is_writable() {
+            // The line about this refusal is the attempt that finds out when the trail can be written again.
+            return Err(VaultError::from(AuditUnavailable).into());
+        }
+        Ok(door.run(query).await?)
+    }
+}
+
+/// The audit entry of one call. If the call is dropped before it is written, because the caller went away, that is
+/// written instead.
+struct Record<'a> {
+    guard: &'a Guard,
+    began: Instant,
+    entry: Option<AuditEntry>,
+}
+
+// === impl Record ===
+
+impl<'a> Record<'a> {
+    fn begin(guard: &'a Guard, request_id: RequestId, peer: Option<String>, action: AuditAction) -> Self {
+        let entry = AuditEntry {
+            at: guard.clock.now(),
+            request_id,
+            engine: None,
+            key_id: None,
+            peer,
+            action,
+            subject: Subject::default(),
+            result: AuditResult::Cancelled,
+            reason: "caller_gone",
+            latency: std::time::Duration::ZERO,
+            record_version: None,
+        };
+        Self { guard, began: Instant::now(), entry: Some(entry) }
+    }
+
+    fn known_as(&mut self, caller: &Caller) {
+        if let Some(entry) = &mut self.entry {
+            entry.engine = Some(caller.engine().clone());
+            entry.key_id = Some(caller.key_id().to_owned());
+        }
+    }
+
+    fn about(&mut self, subject: Subject) {
+        if let Some(entry) = &mut self.entry {
+            entry.subject = subject;
+        }
+    }
+
+    async fn write(
+        &mut self,
+        result: AuditResult,
+        reason: &'static str,
+        version: Option<u64>,
+    ) -> Result<(), AuditUnavailable> {
+        match self.close(result, reason, version) {
+            Some(entry) => self.guard.audit.append(entry).await,
+            None => Err(AuditUnavailable),
+        }
+    }
+
+    fn post(&mut self, result: AuditResult, reason: &'static str) {
+        if let Some(entry) = self.close(result, reason, None) {
+            self.guard.audit.post(entry);
+        }
+    }
+
+    fn close(&mut self, result: AuditResult, reason: &'static str, version: Option<u64>) -> Option<AuditEntry> {
+        let latency = self.began.elapsed();
+        self.entry.take().map(|entry| AuditEntry { result, reason, latency, record_version: version, ..entry })
+    }
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        self.post(AuditResult::Cancelled, "caller_gone");
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// The word for it in audit lines and metrics.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "invalid_credentials",
+            Self::NotPermitted => "not_permitted",
+            Self::Failed(error) => error.reason(),
+        }
+    }
+
+    const fn audit_result(&self) -> AuditResult {
+        match self {
+            Self::Unauthenticated | Self::NotPermitted => AuditResult::Denied,
+            Self::Failed(_) => AuditResult::Failed,
+        }
+    }
+}
+
+impl From<InvalidArgument> for Refusal {
+    fn from(invalid: InvalidArgument) -> Self {
+        Self::Failed(invalid.into())
+    }
+}

@@ -1,0 +1,21 @@
+//! Who may do what: credentials, engines, and the guard through which every call passes.
+//!
+//! A [`Caller`] can be built only here, by verifying a credential, and nothing is done without one. The transport
+//! reaches the use cases through the [`Guard`] alone: there is no second door that somebody could forget to lock.
+
+mod caller;
+mod doors;
+mod engine_key;
+mod guard;
+mod registry;
+
+pub use caller::{Caller, Credentials};
+pub use engine_key::{EngineKey, KeyVerifier, MalformedKey, Pepper};
+pub use guard::{Call, Guard, Refusal};
+pub use registry::{Engine, Registry};
+
+// What passes through the guard: the use cases' own words, so that the transport needs to know nothing behind it.
+pub use crate::service::{
+    ConnectionStatus, DeleteTokenAnswer, GetStatusQuery, GetTokenAnswer, GetTokenQuery, PlatformStatus,
+    StoreTokenAnswer, StoreTokenCommand,
+};

@@ -1,0 +1,145 @@
+//! A refresh until the token is used: read, check, claim.
+//!
+//! The order is the protocol. Everything that can be known to fail is checked before the refresh token is put at risk;
+//! the claim is the last write before the request, and proves that the store can be written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::coordinator::Refresher;
+use super::flight::Flight;
+use super::redeem::Claimed;
+use crate::domain::catalog::Platform;
+use crate::domain::cause::Cause;
+use crate::domain::connection::{Claim, ClaimRefused, Connection, Entry, Generation, Health};
+use crate::domain::error::VaultError;
+use crate::domain::freshness::{Freshness, judge};
+use crate::domain::id::{ConnectionKey, RequestId};
+use crate::domain::ports::{AuditUnavailable, Expected, RenewalOutcome, Version};
+use crate::service::Loaded;
+
+/// A connection as it lies in the store.
+#[derive(Clone)]
+pub(super) struct Current {
+    pub(super) connection: Connection,
+    pub(super) version: Version,
+}
+
+/// Whose turn it is.
+enum Turn {
+    Ours(Box<Current>, Claim),
+    Theirs,
+}
+
+/// How long a flight may go on looking for its turn.
+const TURN_LIMIT: Duration = Duration::from_mins(1);
+
+impl Refresher {
+    /// Runs a flight. The outcome may have been announced before this returns, while the answer is being stored.
+    pub(super) async fn attempt(&self, flight: &Flight, request: &RequestId, force: bool) -> RenewalOutcome {
+        let began = Instant::now();
+        let mut first_seen: Option<Generation> = None;
+        loop {
+            let current = self.read(flight.key()).await?;
+            let seen = *first_seen.get_or_insert(current.connection.generation);
+            if current.connection.generation > seen || (!force && self.is_fresh(flight.key(), &current.connection)) {
+                // Somebody else was faster; theirs is the one refresh of this generation.
+                return Ok((Arc::new(current.connection), current.version));
+            }
+            let platform = self.preflight(flight.key(), &current.connection, force)?;
+            let app = platform.app.as_ref().ok_or(VaultError::AppMisconfigured)?;
+            let leave = self.circuits.enter(&platform.profile.id).await.map_err(|open| match open.cause {
+                Cause::AppMisconfigured => VaultError::AppMisconfigured,
+                cause => VaultError::ProviderUnavailable { cause, retry_after: open.retry_after },
+            })?;
+            match self.claim(flight.key(), current).await? {
+                Turn::Ours(current, claim) => {
+                    let claimed = Claimed { current: *current, claim, platform: &platform, app, request };
+                    return self.redeem(flight, claimed).await;
+                }
+                Turn::Theirs => drop(leave),
+            }
+            if began.elapsed() > TURN_LIMIT {
+                return Err(VaultError::Contended { retry_after: Duration::from_secs(1) });
+            }
+            self.pause(Duration::from_millis(50), Duration::from_millis(400)).await;
+        }
+    }
+
+    pub(super) async fn read(&self, key: &ConnectionKey) -> Result<Current, VaultError> {
+        match self.parts.records.load(key).await? {
+            Some(Loaded { entry: Entry::Live(connection), version }) => {
+                Ok(Current { connection: *connection, version })
+            }
+            Some(Loaded { entry: Entry::Deleted(_), .. }) | None => Err(VaultError::Missing),
+        }
+    }
+
+    fn is_fresh(&self, key: &ConnectionKey, connection: &Connection) -> bool {
+        let Some(platform) = self.parts.catalog.get(&key.platform) else { return false };
+        let margin = platform.profile.refresh.margin;
+        let freshness = judge(&connection.grant, key, margin, Duration::ZERO, self.parts.clock.now());
+        connection.health == Health::Alive && freshness == Freshness::Fresh
+    }
+
+    /// Everything that can be known to stand in the way.
+    fn preflight(
+        &self,
+        key: &ConnectionKey,
+        connection: &Connection,
+        force: bool,
+    ) -> Result<Arc<Platform>, VaultError> {
+        let now = self.parts.clock.now();
+        let platform = self.parts.catalog.get(&key.platform).ok_or(VaultError::AppMisconfigured)?;
+        if let Health::Dead { cause, .. } = connection.health {
+            return Err(VaultError::ReauthRequired { cause });
+        }
+        if connection.grant.refresh.is_none() || !platform.profile.refresh.supported {
+            return Err(VaultError::ReauthRequired { cause: Cause::NotRefreshable });
+        }
+        if let Some(backoff) = connection.backoff.filter(|backoff| now < backoff.next_at) {
+            let retry_after = backoff.next_at.since(now);
+            return Err(VaultError::ProviderUnavailable { cause: backoff.cause, retry_after });
+        }
+        let valid_for = connection.grant.expires_at.map_or(Duration::ZERO, |at| at.since(now));
+        let at_risk = connection.is_at_risk(&platform.profile.refresh, now, self.settings.lease);
+        if at_risk && !force && valid_for > Duration::ZERO {
+            // The old refresh token is tried once more when there is nothing left to lose by it.
+            return Err(VaultError::ProviderUnavailable { cause: Cause::LostAnswer, retry_after: valid_for });
+        }
+        if !self.parts.audit.is_writable() {
+            return Err(AuditUnavailable.into());
+        }
+        Ok(Arc::clone(platform))
+    }
+
+    /// Announces the refresh in the record itself. Losing here is how instances agree on who refreshes.
+    async fn claim(&self, key: &ConnectionKey, current: Current) -> Result<Turn, VaultError> {
+        let expected = Expected::Version(current.version);
+        let now = self.parts.clock.now();
+        let fence = expected.next().0;
+        let (claimed, claim) = match current.connection.claim(self.instance, fence, now, self.settings.lease) {
+            Ok(claimed) => claimed,
+            Err(ClaimRefused::Held(_)) => return Ok(Turn::Theirs),
+            Err(ClaimRefused::Dead(cause)) => return Err(VaultError::ReauthRequired { cause }),
+            Err(ClaimRefused::NotRefreshable) => {
+                return Err(VaultError::ReauthRequired { cause: Cause::NotRefreshable });
+            }
+        };
+        match self.parts.records.save(key, expected, &Entry::Live(Box::new(claimed.clone()))).await {
+            Ok(version) => Ok(Turn::Ours(Box::new(Current { connection: claimed, version }), claim)),
+            Err(VaultError::WriteContended) => Ok(Turn::Theirs),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits a random time between the two.
+    pub(super) async fn pause(&self, shortest: Duration, longest: Duration) {
+        let mut byte = [0];
+        self.parts.random.fill(&mut byte);
+        let [chance] = byte;
+        tokio::time::sleep(shortest + longest.saturating_sub(shortest) * u32::from(chance) / 255).await;
+    }
+}

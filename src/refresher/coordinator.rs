@@ -1,0 +1,137 @@
+//! Who refreshes: joins callers to flights, and runs each flight to its end whether or not anybody still waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::circuit::Circuits;
+use super::flight::{Flight, Flights};
+use crate::domain::catalog::Catalog;
+use crate::domain::connection::InstanceId;
+use crate::domain::id::{ConnectionKey, RequestId};
+use crate::domain::ports::{AuditSink, Clock, Random, Renewal, RenewalOutcome, Tasks, TokenEndpoint};
+use crate::service::Records;
+
+/// The numbers of the refresh protocol.
+#[derive(Debug, Clone, Copy)]
+pub struct RefreshSettings {
+    /// How long a claim protects its owner. Longer than `exchange` by what storing the answer may take.
+    pub lease: Duration,
+    /// How long the whole exchange with the platform may take.
+    pub exchange: Duration,
+    /// The pause after the first failure of a connection; it doubles with each one after.
+    pub backoff_base: Duration,
+    /// The longest pause.
+    pub backoff_max: Duration,
+    /// How long an answer that cannot be stored is kept in memory and tried again.
+    pub commit: Duration,
+    /// Callers that may wait for one refresh.
+    pub max_waiters: usize,
+    /// Refreshes of one platform that may run at once.
+    pub concurrency: usize,
+}
+
+/// What refreshing needs.
+pub struct RefresherParts {
+    /// The connections.
+    pub records: Arc<Records>,
+    /// The platforms.
+    pub catalog: Arc<Catalog>,
+    /// The way to them.
+    pub endpoint: Arc<dyn TokenEndpoint>,
+    /// The audit trail.
+    pub audit: Arc<dyn AuditSink>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance, for jitter.
+    pub random: Arc<dyn Random>,
+    /// Where refreshes run.
+    pub tasks: Arc<dyn Tasks>,
+}
+
+/// Refreshes connections, each at most once at a time.
+pub struct Refresher {
+    pub(super) parts: RefresherParts,
+    pub(super) settings: RefreshSettings,
+    pub(super) instance: InstanceId,
+    pub(super) circuits: Circuits,
+    flights: Arc<Flights>,
+}
+
+// === impl RefreshSettings ===
+
+impl Default for RefreshSettings {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(20),
+            exchange: Duration::from_secs(10),
+            backoff_base: Duration::from_secs(30),
+            backoff_max: Duration::from_mins(15),
+            commit: Duration::from_mins(10),
+            max_waiters: 1_000,
+            concurrency: 64,
+        }
+    }
+}
+
+// === impl Refresher ===
+
+impl Refresher {
+    /// A refresher of its own identity.
+    #[must_use]
+    pub fn new(parts: RefresherParts, settings: RefreshSettings) -> Arc<Self> {
+        let mut id = [0; 8];
+        parts.random.fill(&mut id);
+        Arc::new(Self {
+            instance: InstanceId(u64::from_be_bytes(id)),
+            circuits: Circuits::new(settings.concurrency),
+            flights: Flights::new(settings.max_waiters),
+            parts,
+            settings,
+        })
+    }
+
+    /// Runs a flight where no caller can abort it: a request that was sent cannot be called back.
+    fn launch(self: &Arc<Self>, flight: Flight, request: RequestId, force: bool) {
+        let refresher = Arc::clone(self);
+        self.parts.tasks.spawn(
+            "refresh",
+            Box::pin(async move {
+                let outcome = refresher.attempt(&flight, &request, force).await;
+                flight.announce(outcome);
+            }),
+        );
+    }
+}
+
+/// The port is implemented for the handle, because flights outlive the call that began them.
+#[async_trait]
+impl Renewal for Arc<Refresher> {
+    async fn renew_and_wait(
+        &self,
+        key: &ConnectionKey,
+        request: &RequestId,
+        force: bool,
+        patience: Duration,
+    ) -> RenewalOutcome {
+        let (seat, flight) = self.flights.join(key)?;
+        if let Some(flight) = flight {
+            self.launch(flight, request.clone(), force);
+        }
+        seat.outcome(patience).await
+    }
+
+    fn renew_in_background(&self, key: &ConnectionKey, request: &RequestId) {
+        if self.flights.is_running(key) {
+            return;
+        }
+        if let Ok((_, Some(flight))) = self.flights.join(key) {
+            self.launch(flight, request.clone(), false);
+        }
+    }
+
+    fn in_hand(&self, key: &ConnectionKey) -> Option<RenewalOutcome> {
+        self.flights.announced(key)
+    }
+}

@@ -1,0 +1,14 @@
+//! How a grant is never lost: claims, single flight, verdicts, and what to do when an answer never arrives.
+//!
+//! 1. The provider sees one refresh per generation of a token, whatever the number of callers and instances.
+//! 2. An answer that arrived is stored before anything else is done with it, and goes on being stored until it is.
+//! 3. A connection is declared dead only on the provider's definitive word about the generation that is still current.
+
+mod attempt;
+mod circuit;
+mod coordinator;
+mod flight;
+mod redeem;
+mod verdict;
+
+pub use coordinator::{RefreshSettings, Refresher, RefresherParts};

@@ -1,0 +1,161 @@
+//! Handing out a valid access token.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Loaded, Records, enabled};
+use crate::domain::catalog::Catalog;
+use crate::domain::cause::Cause;
+use crate::domain::connection::{Connection, Entry, Health};
+use crate::domain::error::VaultError;
+use crate::domain::freshness::{Freshness, judge};
+use crate::domain::id::{ConnectionKey, RequestId};
+use crate::domain::ports::{Clock, Renewal, Version};
+use crate::domain::secret::AccessToken;
+use crate::domain::time::Timestamp;
+
+/// Hands out access tokens.
+pub struct GetToken {
+    /// From here.
+    pub records: Arc<Records>,
+    /// For these platforms.
+    pub catalog: Arc<Catalog>,
+    /// As of now.
+    pub clock: Arc<dyn Clock>,
+    /// Renewing what is due.
+    pub renewal: Arc<dyn Renewal>,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub struct GetTokenQuery {
+    /// The connection.
+    pub key: ConnectionKey,
+    /// How long the token must still be valid.
+    pub min_ttl: Duration,
+    /// Whether to renew whatever the token looks like.
+    pub force_refresh: bool,
+    /// How long the caller waits for a renewal.
+    pub patience: Duration,
+    /// The call this is part of.
+    pub request: RequestId,
+}
+
+/// An access token, never a refresh token.
+#[derive(Debug)]
+pub struct GetTokenAnswer {
+    /// The token.
+    pub access: AccessToken,
+    /// When it expires; `None`: it does not.
+    pub expires_at: Option<Timestamp>,
+    /// Its scopes.
+    pub scopes: Vec<String>,
+    /// Its type; `None`: `Bearer`.
+    pub token_type: Option<String>,
+    /// Whether this call waited for its renewal.
+    pub refreshed: bool,
+    /// Whether its renewal is running.
+    pub refresh_in_progress: bool,
+    /// Why a renewal that was due gave no new token.
+    pub warning: Option<&'static str>,
+    /// The version of the record it came from.
+    pub version: Version,
+}
+
+// === impl GetToken ===
+
+impl GetToken {
+    /// Hands out a token, renewing it before if it must and behind if it should.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, it cannot be renewed, or what is needed for that cannot be reached in time. An expired
+    /// token is never handed out.
+    pub async fn run(&self, query: &GetTokenQuery) -> Result<GetTokenAnswer, VaultError> {
+        let platform = enabled(&self.catalog, &query.key.platform)?;
+        let Some(Loaded { entry: Entry::Live(connection), version }) = self.load(&query.key).await? else {
+            return Err(VaultError::Missing);
+        };
+        if let Health::Dead { cause, .. } = connection.health {
+            return Err(VaultError::ReauthRequired { cause });
+        }
+        let now = self.clock.now();
+        let rule = &platform.profile.refresh;
+        let freshness = judge(&connection.grant, &query.key, rule.margin, query.min_ttl, now);
+        let refreshable = connection.grant.refresh.is_some() && rule.supported;
+        let answer = GetTokenAnswer::of(&connection, version);
+        match (freshness, query.force_refresh) {
+            (Freshness::Expired, _) if !refreshable => Err(VaultError::ReauthRequired { cause: Cause::NotRefreshable }),
+            (Freshness::Fresh, false) => Ok(answer),
+            (Freshness::Stale | Freshness::TooShort | Freshness::Fresh, _) if !refreshable => {
+                Ok(answer.with_warning(Cause::NotRefreshable.as_str()))
+            }
+            (Freshness::Stale, false) => Ok(self.renew_behind(query, &connection, now, answer)),
+            (Freshness::TooShort, false) => match self.renew_before(query).await {
+                Ok(renewed) => Ok(renewed),
+                Err(dead @ (VaultError::ReauthRequired { .. } | VaultError::Missing)) => Err(dead),
+                // The token at hand is valid, if not for as long as was wished.
+                Err(error) => Ok(answer.with_warning(error.reason())),
+            },
+            // Whoever forces a renewal knows that the token at hand is no good.
+            (Freshness::Expired, _) | (Freshness::Stale | Freshness::TooShort | Freshness::Fresh, true) => {
+                self.renew_before(query).await
+            }
+        }
+    }
+
+    /// Reads the connection. While the store is away, an answer that waits to be stored serves in its place.
+    async fn load(&self, key: &ConnectionKey) -> Result<Option<Loaded>, VaultError> {
+        let loaded = self.records.load(key).await;
+        if let Err(VaultError::Store(_)) = loaded
+            && let Some(Ok((connection, version))) = self.renewal.in_hand(key)
+        {
+            return Ok(Some(Loaded { entry: Entry::Live(Box::new((*connection).clone())), version }));
+        }
+        loaded
+    }
+
+    async fn renew_before(&self, query: &GetTokenQuery) -> Result<GetTokenAnswer, VaultError> {
+        let (connection, version) =
+            self.renewal.renew_and_wait(&query.key, &query.request, query.force_refresh, query.patience).await?;
+        Ok(GetTokenAnswer { refreshed: true, ..GetTokenAnswer::of(&connection, version) })
+    }
+
+    fn renew_behind(
+        &self,
+        query: &GetTokenQuery,
+        connection: &Connection,
+        now: Timestamp,
+        answer: GetTokenAnswer,
+    ) -> GetTokenAnswer {
+        match connection.backoff {
+            Some(backoff) if now < backoff.next_at => answer.with_warning(backoff.cause.as_str()),
+            Some(_) | None => {
+                self.renewal.renew_in_background(&query.key, &query.request);
+                GetTokenAnswer { refresh_in_progress: true, ..answer }
+            }
+        }
+    }
+}
+
+// === impl GetTokenAnswer ===
+
+impl GetTokenAnswer {
+    fn of(connection: &Connection, version: Version) -> Self {
+        let grant = &connection.grant;
+        Self {
+            access: grant.access.clone(),
+            expires_at: grant.expires_at,
+            scopes: grant.scopes.clone(),
+            token_type: grant.token_type.clone(),
+            refreshed: false,
+            refresh_in_progress: false,
+            warning: None,
+            version,
+        }
+    }
+
+    fn with_warning(self, warning: &'static str) -> Self {
+        Self { warning: Some(warning), ..self }
+    }
+}

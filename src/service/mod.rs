@@ -1,0 +1,28 @@
+//! The use cases, one file per RPC, and the records they work on.
+//!
+//! A use case is handed checked values from somebody who has been let in; who may call it is decided elsewhere.
+
+mod delete_token;
+mod floor;
+mod get_status;
+mod get_token;
+mod records;
+mod store_token;
+
+pub use delete_token::{DeleteToken, DeleteTokenAnswer};
+pub use get_status::{ConnectionStatus, GetStatus, GetStatusQuery, PlatformStatus};
+pub use get_token::{GetToken, GetTokenAnswer, GetTokenQuery};
+pub use records::{Loaded, Records};
+pub use store_token::{StoreToken, StoreTokenAnswer, StoreTokenCommand};
+
+use crate::domain::catalog::{Catalog, Platform};
+use crate::domain::error::{Fault, InvalidArgument};
+use crate::domain::id::PlatformId;
+use std::sync::Arc;
+
+/// How often a use case reads and writes again when somebody else wrote in between.
+const WRITE_ATTEMPTS: u32 = 8;
+
+fn enabled<'a>(catalog: &'a Catalog, platform: &PlatformId) -> Result<&'a Arc<Platform>, InvalidArgument> {
+    catalog.get(platform).ok_or(InvalidArgument { field: "platform", fault: Fault::UnknownPlatform })
+}

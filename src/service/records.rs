@@ -1,0 +1,133 @@
+//! Connections as they lie in the store: sealed, versioned, and never older than last seen.
+
+use std::sync::Arc;
+
+use super::floor::{Floor, Mark};
+use crate::domain::connection::Entry;
+use crate::domain::error::{CorruptRecord, VaultError};
+use crate::domain::id::{ConnectionKey, PlatformId, TenantId, UserId};
+use crate::domain::ports::{Address, Expected, Store, Stored, UserDrawer, Version};
+use crate::envelope::Sealer;
+
+/// The connections of one installation.
+pub struct Records {
+    store: Arc<dyn Store>,
+    sealer: Sealer,
+    floor: Floor,
+}
+
+/// A connection, and the version it was read at: what the next write is compared with.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What is stored.
+    pub entry: Entry,
+    /// The version of it.
+    pub version: Version,
+}
+
+// === impl Records ===
+
+impl Records {
+    /// The connections in this store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, sealer: Sealer) -> Self {
+        Self { store, sealer, floor: Floor::new() }
+    }
+
+    /// Reads a connection.
+    ///
+    /// # Errors
+    ///
+    /// When the store or the keys are not at hand, or what is stored cannot be trusted.
+    pub async fn load(&self, key: &ConnectionKey) -> Result<Option<Loaded>, VaultError> {
+        let mark = self.floor.mark(key);
+        let stored = self.store.get(&Address::Connection(key.clone())).await?;
+        self.open(key, mark, stored.as_ref(), None).await.inspect_err(|error| alarm(key, error))
+    }
+
+    /// Writes a connection over the version it was read at.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::WriteContended`] when somebody else wrote in between.
+    pub async fn save(&self, key: &ConnectionKey, expected: Expected, entry: &Entry) -> Result<Version, VaultError> {
+        let version = expected.next();
+        let sealed = self.sealer.seal(key, version, entry).await?;
+        self.store.put(&Address::Connection(key.clone()), expected, sealed).await?;
+        self.floor.wrote(key, version);
+        Ok(version)
+    }
+
+    /// Reads these platforms of one user, in one round trip. What is not there is not in the answer.
+    ///
+    /// # Errors
+    ///
+    /// As for `load`; one record that cannot be trusted fails the whole answer, because a snapshot without it would
+    /// say `missing`.
+    pub async fn load_all(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        platforms: impl Iterator<Item = PlatformId>,
+    ) -> Result<Vec<(PlatformId, Loaded)>, VaultError> {
+        let keys: Vec<_> = platforms
+            .map(|platform| {
+                let key = ConnectionKey { tenant: tenant.clone(), user: user.clone(), platform };
+                let mark = self.floor.mark(&key);
+                (key, mark)
+            })
+            .collect();
+        let drawer = self.store.list_user(tenant, user).await?;
+        let mut loaded = Vec::with_capacity(drawer.connections.len());
+        for (key, mark) in keys {
+            let found = drawer.connections.iter().find(|(platform, _)| *platform == key.platform);
+            let stored = found.map(|(_, stored)| stored);
+            let opened = self.open(&key, mark, stored, Some(&drawer)).await.inspect_err(|error| alarm(&key, error))?;
+            loaded.extend(opened.map(|opened| (key.platform, opened)));
+        }
+        Ok(loaded)
+    }
+
+    async fn open(
+        &self,
+        key: &ConnectionKey,
+        mark: Mark,
+        stored: Option<&Stored>,
+        drawer: Option<&UserDrawer>,
+    ) -> Result<Option<Loaded>, VaultError> {
+        let Some(stored) = stored else {
+            self.floor.check(mark, None)?;
+            return Ok(None);
+        };
+        let entry = self.sealer.open(key, stored, drawer).await?;
+        // Only a record that opened may raise the floor: anybody who can write to the store can write a high version.
+        self.floor.check(mark, Some(stored.version))?;
+        Ok(Some(Loaded { entry, version: stored.version }))
+    }
+}
+
+// === impl Loaded ===
+
+impl Loaded {
+    /// What a write over this expects to find.
+    #[must_use]
+    pub const fn expected(&self) -> Expected {
+        Expected::Version(self.version)
+    }
+}
+
+fn alarm(key: &ConnectionKey, error: &VaultError) {
+    if let VaultError::Corrupt(corrupt) = error {
+        let advice = match corrupt {
+            CorruptRecord::Rollback | CorruptRecord::Vanished => {
+                "the store lost acknowledged writes or was restored from an older state"
+            }
+            CorruptRecord::Format
+            | CorruptRecord::Commitment
+            | CorruptRecord::Tag
+            | CorruptRecord::Content
+            | CorruptRecord::KeyMissing => "somebody else writes to the store, or it is damaged",
+        };
+        tracing::error!(alarm = "record_corrupt", reason = corrupt.reason(), record = %key, advice, "a record cannot be trusted");
+    }
+}

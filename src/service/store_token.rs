@@ -1,0 +1,103 @@
+//! Storing the tokens of a connection.
+
+use std::sync::Arc;
+
+use super::{Records, WRITE_ATTEMPTS, enabled};
+use crate::domain::catalog::Catalog;
+use crate::domain::connection::{Connection, Entry, Generation, Grant};
+use crate::domain::error::VaultError;
+use crate::domain::expiry::{Stated, expiry};
+use crate::domain::id::ConnectionKey;
+use crate::domain::ports::{Clock, Expected, Version};
+use crate::domain::secret::{AccessToken, RefreshToken};
+use crate::domain::time::Timestamp;
+
+/// Stores tokens.
+pub struct StoreToken {
+    /// Where.
+    pub records: Arc<Records>,
+    /// For which platforms.
+    pub catalog: Arc<Catalog>,
+    /// When.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What is to be stored.
+#[derive(Debug)]
+pub struct StoreTokenCommand {
+    /// The connection.
+    pub key: ConnectionKey,
+    /// Its access token.
+    pub access: AccessToken,
+    /// Its refresh token.
+    pub refresh: Option<RefreshToken>,
+    /// When the access token expires, if that was stated.
+    pub expires_at: Option<Timestamp>,
+    /// The granted scopes.
+    pub scopes: Vec<String>,
+    /// The token type, if it is not `Bearer`.
+    pub token_type: Option<String>,
+    /// Whether to keep the refresh token already stored if there is no new one.
+    pub keep_refresh_token: bool,
+}
+
+/// What was stored.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreTokenAnswer {
+    /// The version it was stored as.
+    pub version: Version,
+    /// Whether it replaced other tokens.
+    pub replaced: bool,
+    /// Whether the vault can renew it.
+    pub refreshable: bool,
+}
+
+// === impl StoreToken ===
+
+impl StoreToken {
+    /// Stores the tokens as a new generation. A refresh in flight for the old one finds that out and drops its answer.
+    ///
+    /// # Errors
+    ///
+    /// When the platform is not enabled, or the record cannot be written.
+    pub async fn run(&self, command: StoreTokenCommand) -> Result<StoreTokenAnswer, VaultError> {
+        let platform = enabled(&self.catalog, &command.key.platform)?;
+        for _ in 0..WRITE_ATTEMPTS {
+            let now = self.clock.now();
+            let before = self.records.load(&command.key).await?;
+            let (expected, generation, live) = match &before {
+                None => (Expected::Absent, Generation(1), None),
+                Some(loaded) => {
+                    let live = if let Entry::Live(live) = &loaded.entry { Some(live) } else { None };
+                    (loaded.expected(), loaded.entry.next_generation(), live)
+                }
+            };
+            let kept = live.filter(|_| command.keep_refresh_token).and_then(|live| live.grant.refresh.clone());
+            let refresh = command.refresh.clone().or(kept);
+            let refreshable = refresh.is_some() && platform.profile.refresh.supported;
+            let stated = command.expires_at.map_or(Stated::Nothing, Stated::At);
+            let access = command.access.expose();
+            let grant = Grant {
+                access: command.access.clone(),
+                refresh,
+                previous_refresh: None,
+                expires_at: expiry(stated, &platform.profile.expiry, access, refreshable, now),
+                issued_at: now,
+                scopes: command.scopes.clone(),
+                token_type: command.token_type.clone(),
+                refresh_expires_at: None,
+                origin: platform.refresh_origin(),
+            };
+            let mut connection = Connection::stored(grant, generation, now);
+            if let Some(live) = live {
+                connection.created_at = live.created_at;
+            }
+            match self.records.save(&command.key, expected, &Entry::Live(Box::new(connection))).await {
+                Ok(version) => return Ok(StoreTokenAnswer { version, replaced: live.is_some(), refreshable }),
+                Err(VaultError::WriteContended) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(VaultError::WriteContended)
+    }
+}
