@@ -9,7 +9,7 @@
 //! ```
 //!
 //! To read it: [`domain`] first (what a connection is and what may happen to it), then [`envelope`] (how it is sealed),
-//! [`refresher`] (how a grant is never lost), [`access`] (who may), and last `transport` and the adapters.
+//! [`refresher`] (how a grant is never lost), [`access`] (who may), and last [`transport`] and the adapters.
 
 pub mod access;
 pub mod adapters;
@@ -17,6 +17,9 @@ pub mod config;
 pub mod document;
 pub mod domain;
 pub mod envelope;
+pub mod lifecycle;
 pub mod pb;
 pub mod refresher;
 pub mod service;
+pub mod telemetry;
+pub mod transport;

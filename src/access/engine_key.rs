@@ -202,7 +202,7 @@ mod tests {
             typo[at] = if typo[at] == b'x' { b'y' } else { b'x' };
             assert!(String::from_utf8(typo).unwrap().parse::<EngineKey>().is_err(), "at {at}");
         }
-        for odd in ["", "tvk1_", "tvk1__", text.trim_start_matches("t"), &format!("{text}x"), &"é".repeat(40)] {
+        for odd in ["", "tvk1_", "tvk1__", text.trim_start_matches('t'), &format!("{text}x"), &"é".repeat(40)] {
             assert!(odd.parse::<EngineKey>().is_err());
         }
     }

@@ -22,7 +22,7 @@ pub enum VaultError {
         cause: Cause,
     },
     /// The platform refuses this installation's client.
-    #[error("the platform refuses this installation's client")]
+    #[error("the platform's client is missing in this installation or refused by the platform")]
     AppMisconfigured,
     /// The platform cannot be used right now.
     #[error("the platform cannot renew the token right now ({})", .cause.as_str())]

@@ -95,6 +95,17 @@ impl GetStatus {
 // === impl PlatformStatus ===
 
 impl PlatformStatus {
+    /// What the caller should do about it.
+    #[must_use]
+    pub const fn suggested_action(&self) -> &'static str {
+        match (self.status, self.reason) {
+            (ConnectionStatus::Missing, _) => "connect",
+            (ConnectionStatus::Expired, _) => "reauth",
+            (ConnectionStatus::Active, Some(_)) => "retry",
+            (ConnectionStatus::Active, None) => "none",
+        }
+    }
+
     fn missing(platform: &Platform) -> Self {
         Self {
             platform: platform.profile.id.clone(),

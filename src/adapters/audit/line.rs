@@ -1,0 +1,113 @@
+//! What an audit line looks like. Written by hand into a buffer that is used again: it is on the path of every call.
+
+use std::io::Write as _;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::domain::audit::AuditEntry;
+use crate::domain::id::{EngineId, PlatformId, TenantId, UserId};
+use crate::domain::time::Timestamp;
+
+/// Appends one line, keys in a fixed order, absent values left out.
+pub(super) fn write(buffer: &mut Vec<u8>, entry: &AuditEntry) {
+    buffer.extend_from_slice(b"{\"timestamp\":\"");
+    timestamp(buffer, entry.at);
+    buffer.push(b'"');
+    text(buffer, "request_id", entry.request_id.as_str());
+    optional(buffer, "engine", entry.engine.as_ref().map(EngineId::as_str));
+    optional(buffer, "key_id", entry.key_id.as_deref());
+    optional(buffer, "peer", entry.peer.as_deref());
+    optional(buffer, "tenant", entry.subject.tenant.as_ref().map(TenantId::as_str));
+    optional(buffer, "user", entry.subject.user.as_ref().map(UserId::as_str));
+    optional(buffer, "platform", entry.subject.platform.as_ref().map(PlatformId::as_str));
+    text(buffer, "action", entry.action.as_str());
+    text(buffer, "result", entry.result.as_str());
+    text(buffer, "reason", entry.reason);
+    number(buffer, "latency_us", u64::try_from(entry.latency.as_micros()).unwrap_or(u64::MAX));
+    if let Some(version) = entry.record_version {
+        number(buffer, "record_version", version);
+    }
+    buffer.extend_from_slice(b"}\n");
+}
+
+/// Appends the line that says that others are missing.
+pub(super) fn write_dropped(buffer: &mut Vec<u8>, at: Timestamp, dropped: u64) {
+    buffer.extend_from_slice(b"{\"timestamp\":\"");
+    timestamp(buffer, at);
+    buffer.extend_from_slice(b"\",\"action\":\"audit\",\"result\":\"failed\",\"reason\":\"entries_dropped\"");
+    number(buffer, "dropped", dropped);
+    buffer.extend_from_slice(b"}\n");
+}
+
+fn timestamp(buffer: &mut Vec<u8>, at: Timestamp) {
+    let nanos = i128::from(at.unix_millis()) * 1_000_000;
+    // Writing to a vector cannot fail, and every Timestamp is within the years RFC 3339 can write.
+    if let Ok(date) = OffsetDateTime::from_unix_timestamp_nanos(nanos) {
+        let _ = date.format_into(buffer, &Rfc3339);
+    }
+}
+
+fn optional(buffer: &mut Vec<u8>, key: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        text(buffer, key, value);
+    }
+}
+
+/// Identifiers cannot hold what would have to be escaped; it is escaped all the same.
+fn text(buffer: &mut Vec<u8>, key: &str, value: &str) {
+    let _ = write!(buffer, ",\"{key}\":");
+    let _ = serde_json::to_writer(buffer, value);
+}
+
+fn number(buffer: &mut Vec<u8>, key: &str, value: u64) {
+    let _ = write!(buffer, ",\"{key}\":{value}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::audit::{AuditAction, AuditResult, Subject};
+    use crate::domain::method::Method;
+    use std::time::Duration;
+
+    #[test]
+    fn a_line_is_one_json_object_with_everything_in_it() {
+        let entry = AuditEntry {
+            at: Timestamp::from_unix_millis(1_700_000_000_123),
+            request_id: "r-1".parse().unwrap(),
+            engine: Some("action".parse().unwrap()),
+            key_id: Some("K".into()),
+            peer: Some("127.0.0.1:1".into()),
+            action: AuditAction::Call(Method::GetToken),
+            subject: Subject {
+                tenant: Some("acme".parse().unwrap()),
+                user: Some("u1".parse().unwrap()),
+                platform: Some("gmail".parse().unwrap()),
+            },
+            result: AuditResult::Ok,
+            reason: "",
+            latency: Duration::from_micros(42),
+            record_version: Some(7),
+        };
+        let mut buffer = Vec::new();
+        write(&mut buffer, &entry);
+        let line: serde_json::Value = serde_json::from_slice(&buffer).unwrap();
+        assert_eq!(
+            line,
+            serde_json::json!({
+                "timestamp": "2023-11-14T22:13:20.123Z", "request_id": "r-1", "engine": "action", "key_id": "K",
+                "peer": "127.0.0.1:1", "tenant": "acme", "user": "u1", "platform": "gmail", "action": "get",
+                "result": "ok", "reason": "", "latency_us": 42, "record_version": 7
+            })
+        );
+        assert!(buffer.ends_with(b"}\n"));
+    }
+
+    #[test]
+    fn control_characters_cannot_break_a_line() {
+        let mut buffer = Vec::new();
+        text(&mut buffer, "k", "a\n\u{1b}[31m\"");
+        assert_eq!(buffer, br#","k":"a\n\u001b[31m\"""#);
+    }
+}

@@ -1,0 +1,10 @@
+//! The wire: gRPC to the guard's words and back. Decides nothing.
+
+mod context;
+mod convert;
+mod credentials;
+mod server;
+mod status;
+mod token_vault;
+
+pub use server::{Health, Reflection, ServeError, Server, ServerLimits};

@@ -1,0 +1,182 @@
+//! The gRPC server: the services, the layers in front of them, and the limits of a connection.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::server::HealthReporter;
+
+use super::context::ContextLayer;
+use super::credentials::TakeCredentials;
+use super::token_vault::TokenVaultApi;
+use crate::access::Guard;
+use crate::pb::DESCRIPTORS;
+use crate::pb::vault_v1::token_vault_server::TokenVaultServer;
+
+/// A bound server that has not begun to serve.
+pub struct Server {
+    listener: TcpListener,
+    guard: Arc<Guard>,
+    reflection: Reflection,
+    limits: ServerLimits,
+    instance: u64,
+    health: HealthReporter,
+}
+
+/// Whether the server describes itself to anybody who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reflection {
+    /// It does: for development.
+    On,
+    /// It does not.
+    Off,
+}
+
+/// What one connection may ask for.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerLimits {
+    /// Calls in flight on one connection; more are refused at the HTTP/2 level.
+    pub streams: u32,
+    /// Bytes of one message.
+    pub message: usize,
+    /// Bytes of all headers of a call.
+    pub headers: u32,
+    /// After this a connection is closed gracefully, so that load spreads over new instances.
+    pub connection_age: Duration,
+    /// How long such a connection may still finish its calls.
+    pub connection_grace: Duration,
+}
+
+// === impl ServerLimits ===
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            streams: 1_024,
+            message: 256 * 1_024,
+            headers: 16 * 1_024,
+            connection_age: Duration::from_hours(1),
+            connection_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Binds the address. `instance` tells this process's request ids from every other's.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be bound.
+    pub async fn bind(
+        address: SocketAddr,
+        guard: Arc<Guard>,
+        reflection: Reflection,
+        limits: ServerLimits,
+        instance: u64,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        Ok(Self { listener, guard, reflection, limits, instance, health: HealthReporter::new() })
+    }
+
+    /// The address that was bound: with the port, if it was left open.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system does not tell.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Says whether the server should get calls.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health(self.health.clone())
+    }
+
+    /// Serves until `drain` ends, then finishes the calls in flight.
+    ///
+    /// # Errors
+    ///
+    /// When the listener fails.
+    pub async fn serve(self, drain: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
+        let Self { listener, guard, reflection, limits, instance, health } = self;
+        // Without nodelay a small server does a fiftieth of its work: every accept path sets it.
+        let incoming = TcpIncoming::from(listener)
+            .with_nodelay(Some(true))
+            .with_keepalive(Some(Duration::from_secs(30)))
+            .with_keepalive_interval(Some(Duration::from_secs(10)))
+            .with_keepalive_retries(Some(3));
+        let api = TokenVaultServer::new(TokenVaultApi { guard: Arc::clone(&guard) })
+            .max_decoding_message_size(limits.message);
+        let vault = tonic::service::interceptor::InterceptedService::new(api, TakeCredentials { guard });
+        let (v1, v1alpha) = match reflection {
+            Reflection::On => {
+                let described = || {
+                    tonic_reflection::server::Builder::configure()
+                        .register_encoded_file_descriptor_set(DESCRIPTORS)
+                        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                };
+                (Some(described().build_v1()?), Some(described().build_v1alpha()?))
+            }
+            Reflection::Off => (None, None),
+        };
+        tonic::transport::Server::builder()
+            .max_concurrent_streams(limits.streams)
+            .http2_max_header_list_size(limits.headers)
+            .http2_keepalive_interval(Some(Duration::from_secs(30)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            .max_connection_age(limits.connection_age)
+            .max_connection_age_grace(limits.connection_grace)
+            // Order: the context first, because everything behind it, refusals included, names the call by it.
+            .layer(ContextLayer::new(instance))
+            .add_service(tonic_health::pb::health_server::HealthServer::new(
+                tonic_health::server::HealthService::from_health_reporter(health),
+            ))
+            .add_optional_service(v1)
+            .add_optional_service(v1alpha)
+            .add_service(vault)
+            .serve_with_incoming_shutdown(incoming, drain)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Whether the server should get calls, as `grpc.health.v1` tells it.
+#[derive(Clone)]
+pub struct Health(HealthReporter);
+
+// === impl Health ===
+
+impl Health {
+    /// It should.
+    pub async fn serving(&self) {
+        self.set(tonic_health::ServingStatus::Serving).await;
+    }
+
+    /// It should not, any more.
+    pub async fn not_serving(&self) {
+        self.set(tonic_health::ServingStatus::NotServing).await;
+    }
+
+    async fn set(&self, status: tonic_health::ServingStatus) {
+        for service in ["", "vault.v1.TokenVault"] {
+            self.0.set_service_status(service, status).await;
+        }
+    }
+}
+
+/// Why the server ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The listener or a connection failed.
+    #[error("the server failed")]
+    Transport(#[from] tonic::transport::Error),
+    /// The descriptors of the API do not parse.
+    #[error("the descriptors of the API cannot be served")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}

@@ -1,0 +1,93 @@
+//! What a refusal looks like on the wire: all of it, in one match.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::access::Refusal;
+use crate::domain::error::VaultError;
+use crate::domain::ports::KeyError;
+use crate::pb::vault_v1::ErrorReason;
+
+const DOMAIN: &str = "vault-engine";
+/// When to try again where nothing better is known.
+const SOON: Duration = Duration::from_secs(1);
+
+/// The status a refusal is answered with. It says what to do, and nothing about how things are inside.
+pub(super) fn of(refusal: &Refusal) -> Status {
+    let (code, reason, suggested_action) = face(refusal);
+    let mut facts = HashMap::from([
+        ("error_code".to_owned(), reason.as_str_name().to_ascii_lowercase()),
+        ("suggested_action".to_owned(), suggested_action.to_owned()),
+    ]);
+    if let Refusal::Failed(VaultError::ReauthRequired { cause } | VaultError::ProviderUnavailable { cause, .. }) =
+        refusal
+    {
+        facts.insert("cause".to_owned(), cause.as_str().to_owned());
+    }
+    let mut details = ErrorDetails::with_error_info(reason.as_str_name(), DOMAIN, facts);
+    if let Some(retry_after) = retry_after(refusal) {
+        details.set_retry_info(Some(retry_after));
+    }
+    if let Refusal::Failed(VaultError::Invalid(invalid)) = refusal {
+        details.add_bad_request_violation(invalid.field, invalid.fault.to_string());
+    }
+    Status::with_error_details(code, message(refusal), details)
+}
+
+/// Status code, reason, and what the caller should do.
+const fn face(refusal: &Refusal) -> (Code, ErrorReason, &'static str) {
+    use ErrorReason as R;
+    let error = match refusal {
+        Refusal::Unauthenticated => return (Code::Unauthenticated, R::InvalidCredentials, "fix_credentials"),
+        Refusal::NotPermitted => return (Code::PermissionDenied, R::NotPermitted, "contact_operator"),
+        Refusal::Failed(error) => error,
+    };
+    match error {
+        VaultError::Invalid(_) => (Code::InvalidArgument, R::InvalidRequest, "fix_request"),
+        VaultError::Missing => (Code::NotFound, R::TokenMissing, "connect"),
+        VaultError::ReauthRequired { .. } => (Code::FailedPrecondition, R::ExpiredToken, "reauth"),
+        VaultError::AppMisconfigured => (Code::FailedPrecondition, R::AppMisconfigured, "contact_operator"),
+        VaultError::ProviderUnavailable { .. } => (Code::Unavailable, R::ProviderUnavailable, "retry"),
+        VaultError::Contended { .. } => (Code::Unavailable, R::RefreshContended, "retry"),
+        VaultError::TooManyWaiters { .. } => (Code::ResourceExhausted, R::TooManyWaiters, "retry"),
+        VaultError::WriteContended => (Code::Aborted, R::WriteContended, "retry"),
+        VaultError::Store(_) => (Code::Unavailable, R::StoreUnavailable, "retry"),
+        VaultError::Keys(KeyError::Unavailable(_)) => (Code::Unavailable, R::KeysUnavailable, "retry"),
+        VaultError::Keys(KeyError::Refused(_)) => (Code::FailedPrecondition, R::KeysRefused, "contact_operator"),
+        VaultError::Audit(_) => (Code::Unavailable, R::AuditUnavailable, "retry"),
+        VaultError::Corrupt(_) => (Code::DataLoss, R::RecordCorrupt, "contact_operator"),
+        VaultError::Internal(_) => (Code::Internal, R::Internal, "contact_operator"),
+    }
+}
+
+/// When to try again, where trying again makes sense.
+const fn retry_after(refusal: &Refusal) -> Option<Duration> {
+    let Refusal::Failed(error) = refusal else { return None };
+    match error {
+        VaultError::ProviderUnavailable { retry_after, .. }
+        | VaultError::Contended { retry_after }
+        | VaultError::TooManyWaiters { retry_after } => Some(*retry_after),
+        VaultError::WriteContended
+        | VaultError::Store(_)
+        | VaultError::Keys(KeyError::Unavailable(_))
+        | VaultError::Audit(_) => Some(SOON),
+        VaultError::Invalid(_)
+        | VaultError::Missing
+        | VaultError::ReauthRequired { .. }
+        | VaultError::AppMisconfigured
+        | VaultError::Keys(KeyError::Refused(_))
+        | VaultError::Corrupt(_)
+        | VaultError::Internal(_) => None,
+    }
+}
+
+/// The fixed sentence of each kind. What is underneath goes to the log and not to the caller.
+fn message(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Failed(VaultError::Internal(_)) => "internal fault".to_owned(),
+        Refusal::Unauthenticated | Refusal::NotPermitted | Refusal::Failed(_) => refusal.to_string(),
+    }
+}

@@ -1,0 +1,92 @@
+//! `vault.v1.TokenVault` on the wire.
+
+use std::sync::Arc;
+
+use tonic::{Extensions, Request, Response, Status};
+
+use super::context::CallContext;
+use super::{convert, status};
+use crate::access::{Call, Credentials, Guard, Refusal};
+use crate::domain::error::VaultError;
+use crate::domain::id::RequestId;
+use crate::pb::vault_v1::token_vault_server::TokenVault;
+use crate::pb::vault_v1::{
+    DeleteTokenRequest, DeleteTokenResponse, GetStatusRequest, GetStatusResponse, GetTokenRequest, GetTokenResponse,
+    StoreTokenRequest, StoreTokenResponse,
+};
+
+/// The service, in front of the guard.
+pub(super) struct TokenVaultApi {
+    pub(super) guard: Arc<Guard>,
+}
+
+#[tonic::async_trait]
+impl TokenVault for TokenVaultApi {
+    async fn store_token(&self, request: Request<StoreTokenRequest>) -> Result<Response<StoreTokenResponse>, Status> {
+        let (_, mut extensions, message) = request.into_parts();
+        let call = call(&mut extensions)?;
+        let id = call.request.clone();
+        let answer = self.guard.store_token(call, |caller| convert::store_token(caller, message)).await;
+        answer.map(convert::store_token_answer).map(Response::new).map_err(|refusal| refuse(&id, &refusal))
+    }
+
+    async fn get_token(&self, request: Request<GetTokenRequest>) -> Result<Response<GetTokenResponse>, Status> {
+        let (headers, mut extensions, message) = request.into_parts();
+        let call = call(&mut extensions)?;
+        let (id, patience) = (call.request.clone(), convert::patience(&headers));
+        let read = |caller: &_| convert::get_token(caller, &message, id.clone(), patience);
+        let answer = self.guard.get_token(call, read).await;
+        answer.map(convert::get_token_answer).map(Response::new).map_err(|refusal| refuse(&id, &refusal))
+    }
+
+    async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+        let (_, mut extensions, message) = request.into_parts();
+        let call = call(&mut extensions)?;
+        let id = call.request.clone();
+        let answer = self.guard.get_status(call, |caller| convert::get_status(caller, &message)).await;
+        answer.map(convert::get_status_answer).map(Response::new).map_err(|refusal| refuse(&id, &refusal))
+    }
+
+    async fn delete_token(
+        &self,
+        request: Request<DeleteTokenRequest>,
+    ) -> Result<Response<DeleteTokenResponse>, Status> {
+        let (_, mut extensions, message) = request.into_parts();
+        let call = call(&mut extensions)?;
+        let id = call.request.clone();
+        let answer = self.guard.delete_token(call, |caller| convert::delete_token(caller, &message)).await;
+        answer.map(convert::delete_token_answer).map(Response::new).map_err(|refusal| refuse(&id, &refusal))
+    }
+}
+
+/// What the layers in front have put together. If any is missing the server is built wrong, and nothing passes.
+fn call(extensions: &mut Extensions) -> Result<Call, Status> {
+    let parts = extensions.remove::<CallContext>().zip(extensions.remove::<Credentials>());
+    let Some((CallContext { request, peer, .. }, credentials)) = parts else {
+        return Err(status::of(&VaultError::Internal("the server is built without its layers").into()));
+    };
+    Ok(Call { request, peer, credentials })
+}
+
+/// The one place where a failed call is logged, with everything that led to it.
+fn refuse(id: &RequestId, refusal: &Refusal) -> Status {
+    if let Refusal::Failed(error @ (VaultError::Store(_) | VaultError::Keys(_) | VaultError::Internal(_))) = refusal {
+        tracing::error!(request_id = %id, reason = error.reason(), error = %Chain(error), "a call failed");
+    }
+    status::of(refusal)
+}
+
+/// An error and everything underneath it.
+struct Chain<'a>(&'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
