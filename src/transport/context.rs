@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Request, Response};
+use tokio_util::task::TaskTracker;
 use tonic::transport::server::TcpConnectInfo;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -25,6 +26,7 @@ pub(super) struct CallContext {
 #[derive(Clone)]
 pub(super) struct ContextLayer {
     ids: Arc<RequestIds>,
+    calls: TaskTracker,
 }
 
 /// The service inside the layer.
@@ -32,6 +34,7 @@ pub(super) struct ContextLayer {
 pub(super) struct WithContext<S> {
     inner: S,
     ids: Arc<RequestIds>,
+    calls: TaskTracker,
 }
 
 /// Makes ids: a number drawn at the start of the process, and a counter.
@@ -45,9 +48,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 // === impl ContextLayer ===
 
 impl ContextLayer {
-    /// `prefix` tells this process's ids from every other's.
-    pub(super) fn new(prefix: u64) -> Self {
-        Self { ids: Arc::new(RequestIds { prefix, next: AtomicU64::new(0) }) }
+    /// `prefix` tells this process's ids from every other's; `calls` counts the calls to the vault in flight.
+    pub(super) fn new(prefix: u64, calls: TaskTracker) -> Self {
+        Self { ids: Arc::new(RequestIds { prefix, next: AtomicU64::new(0) }), calls }
     }
 }
 
@@ -55,7 +58,7 @@ impl<S> Layer<S> for ContextLayer {
     type Service = WithContext<S>;
 
     fn layer(&self, inner: S) -> WithContext<S> {
-        WithContext { inner, ids: Arc::clone(&self.ids) }
+        WithContext { inner, ids: Arc::clone(&self.ids), calls: self.calls.clone() }
     }
 }
 
@@ -78,11 +81,14 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let context = self.ids.context(&request);
+        // Health streams stay open for ever and are not waited for.
+        let in_flight = context.method.map(|_| self.calls.token());
         let header = HeaderValue::from_str(context.request.as_str()).ok();
         request.extensions_mut().insert(context);
         let answer = self.inner.call(request);
         Box::pin(async move {
             let mut answer = answer.await?;
+            drop(in_flight);
             if let Some(header) = header {
                 answer.headers_mut().insert(REQUEST_ID, header);
             }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 
@@ -34,6 +36,9 @@ pub enum Reflection {
     /// It does not.
     Off,
 }
+
+/// How long written answers get to reach the network before connections are cut.
+const FLUSH: Duration = Duration::from_millis(250);
 
 /// What one connection may ask for.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +103,8 @@ impl Server {
         Health(self.health.clone())
     }
 
-    /// Serves until `drain` ends, then finishes the calls in flight.
+    /// Serves until `drain` ends, then takes no new connection and finishes the calls in flight. Streams that never end
+    /// by themselves, such as somebody watching the health, are cut.
     ///
     /// # Errors
     ///
@@ -125,7 +131,8 @@ impl Server {
             }
             Reflection::Off => (None, None),
         };
-        tonic::transport::Server::builder()
+        let (stop, calls) = (CancellationToken::new(), TaskTracker::new());
+        let serving = tonic::transport::Server::builder()
             .max_concurrent_streams(limits.streams)
             .http2_max_header_list_size(limits.headers)
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
@@ -133,16 +140,25 @@ impl Server {
             .max_connection_age(limits.connection_age)
             .max_connection_age_grace(limits.connection_grace)
             // Order: the context first, because everything behind it, refusals included, names the call by it.
-            .layer(ContextLayer::new(instance))
+            .layer(ContextLayer::new(instance, calls.clone()))
             .add_service(tonic_health::pb::health_server::HealthServer::new(
                 tonic_health::server::HealthService::from_health_reporter(health),
             ))
             .add_optional_service(v1)
             .add_optional_service(v1alpha)
             .add_service(vault)
-            .serve_with_incoming_shutdown(incoming, drain)
-            .await?;
-        Ok(())
+            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+        tokio::select! {
+            ended = serving => Ok(ended?),
+            () = async {
+                drain.await;
+                stop.cancel();
+                calls.close();
+                calls.wait().await;
+                // The last answers are with the connections now; this is for them to reach the network.
+                tokio::time::sleep(FLUSH).await;
+            } => Ok(()),
+        }
     }
 }
 
