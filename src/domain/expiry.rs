@@ -39,16 +39,26 @@ pub fn expiry(
     if rule.never {
         return None;
     }
-    let known = match stated {
+    known(stated, rule, access_token, sent_at)
+        // Without a refresh token an assumption could only make a good token look expired.
+        .or_else(|| refreshable.then(|| sent_at + ASSUMED_LIFETIME))
+}
+
+/// Whether [`expiry`] had nothing to go by and assumed [`ASSUMED_LIFETIME`].
+#[must_use]
+pub fn is_assumed(stated: Stated, rule: &ExpiryRule, access_token: &str, refreshable: bool) -> bool {
+    refreshable && !rule.never && known(stated, rule, access_token, Timestamp::EPOCH).is_none()
+}
+
+fn known(stated: Stated, rule: &ExpiryRule, access_token: &str, sent_at: Timestamp) -> Option<Timestamp> {
+    let stated = match stated {
         Stated::Lifetime(lifetime) => Some(sent_at + lifetime),
         Stated::At(at) => Some(at),
         Stated::Nothing => None,
     };
-    known
+    stated
         .or_else(|| rule.default.map(|lifetime| sent_at + lifetime))
         .or_else(|| if rule.from_jwt { jwt_expiry(access_token) } else { None })
-        // Without a refresh token an assumption could only make a good token look expired.
-        .or_else(|| refreshable.then(|| sent_at + ASSUMED_LIFETIME))
 }
 
 /// The `exp` claim of a JWT. The signature is not checked: the token came from its issuer over TLS, and a wrong claim
@@ -99,6 +109,20 @@ mod tests {
         assert_eq!(decided(Stated::Nothing, &jwt_only, &jwt("9000.5"), true), Some(9_000));
         assert_eq!(decided(Stated::Nothing, &jwt_only, "opaque", true), Some(4_600));
         assert_eq!(decided(Stated::Nothing, &never, "opaque", true), None);
+    }
+
+    #[test]
+    fn only_an_expiry_that_nothing_tells_is_assumed() {
+        let assumed = |stated, rule: &ExpiryRule, token: &str| is_assumed(stated, rule, token, true);
+        let bare = ExpiryRule::default();
+        let jwt_only = ExpiryRule { from_jwt: true, ..ExpiryRule::default() };
+        assert!(assumed(Stated::Nothing, &bare, "opaque"));
+        assert!(assumed(Stated::Nothing, &jwt_only, "opaque"));
+        assert!(!assumed(Stated::Nothing, &jwt_only, &jwt("9000")));
+        assert!(!assumed(Stated::Lifetime(Duration::from_secs(1)), &bare, "opaque"));
+        assert!(!assumed(Stated::Nothing, &ExpiryRule { default: Some(ASSUMED_LIFETIME), ..bare.clone() }, "opaque"));
+        assert!(!assumed(Stated::Nothing, &ExpiryRule { never: true, ..bare.clone() }, "opaque"));
+        assert!(!is_assumed(Stated::Nothing, &bare, "opaque", false));
     }
 
     #[test]
