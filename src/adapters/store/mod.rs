@@ -1,1 +1,12 @@
 //! Stores, and decorators around them.
+//!
+//! Every store keeps the same [`frame`] under the same [`place`] names, so that what one of them holds can be read, and
+//! moved, byte for byte. What the bytes mean is not known here: they are sealed before they come.
+
+pub mod embedded;
+mod frame;
+mod place;
+mod reason;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub mod retry;

@@ -1,0 +1,158 @@
+//! One connection to Redis that is replaced when it breaks or falls silent.
+//!
+//! The driver's own reconnecting wrapper is not used: it lets callers wait for many attempts with growing pauses, beyond
+//! any time limit of theirs, and a connection that only times out it keeps for ever. Here each rule is one `if`:
+//!
+//! - who finds no connection makes one, and whoever comes meanwhile waits for that one attempt, each within its own limit;
+//! - an attempt that failed is not repeated for a moment, so that a crowd of callers is not a crowd of attempts;
+//! - a connection is given up when it breaks, and when it has owed an answer for longer than the response time-out, which
+//!   is noticed also when the callers gave up first.
+//!
+//! Requests are pipelined, so a late answer delays those behind it; that is why a store has several lines, and why none
+//! ever carries a blocking command. A request whose caller is gone keeps its place in the row of answers, so that no
+//! answer reaches somebody else.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, Value};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout};
+
+use super::fault::RedisFault;
+
+/// How long a failed attempt to connect stands for the next ones.
+const COOL_DOWN: Duration = Duration::from_millis(100);
+
+/// How to connect, and how long to wait.
+pub(super) struct Dialer {
+    pub(super) client: Client,
+    pub(super) config: AsyncConnectionConfig,
+    /// How long a connection may owe an answer.
+    pub(super) response_timeout: Duration,
+    /// How long a request may take, connecting included.
+    pub(super) operation_timeout: Duration,
+}
+
+/// One connection at a time.
+pub(super) struct Line {
+    dialer: Arc<Dialer>,
+    link: Mutex<Arc<Link>>,
+    failed_at: Mutex<Option<Instant>>,
+}
+
+/// Several lines that take turns.
+pub(super) struct Lines {
+    first: Line,
+    more: Vec<Line>,
+    turn: AtomicUsize,
+}
+
+/// One connection, made by the first who needs it.
+#[derive(Default)]
+struct Link {
+    connection: OnceCell<MultiplexedConnection>,
+    /// Since when a request has been waiting without any answer having come to any request.
+    silent_since: Mutex<Option<Instant>>,
+}
+
+// === impl Lines ===
+
+impl Lines {
+    /// This many lines, at least one.
+    pub(super) fn new(dialer: &Arc<Dialer>, number: usize) -> Self {
+        Self {
+            first: Line::new(Arc::clone(dialer)),
+            more: (1..number).map(|_| Line::new(Arc::clone(dialer))).collect(),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// The one whose turn it is.
+    pub(super) fn next(&self) -> &Line {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % (self.more.len() + 1);
+        turn.checked_sub(1).and_then(|index| self.more.get(index)).unwrap_or(&self.first)
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    /// Connects when it is first used.
+    fn new(dialer: Arc<Dialer>) -> Self {
+        Self { dialer, link: Mutex::default(), failed_at: Mutex::default() }
+    }
+
+    /// Sends one command and waits for its answer. A command whose future is dropped, or that ran into a time-out, may
+    /// still be done by the server.
+    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, RedisFault> {
+        let link = self.current_link();
+        let answer = timeout(self.dialer.operation_timeout, async {
+            let mut connection = link.connection.get_or_try_init(|| self.connect()).await?.clone();
+            link.ask();
+            let answer = command.query_async::<Value>(&mut connection).await.map_err(RedisFault::from);
+            if !matches!(answer, Err(RedisFault::Silence)) {
+                link.heard();
+            }
+            answer
+        })
+        .await
+        .unwrap_or(Err(RedisFault::Silence));
+        if answer.as_ref().is_err_and(RedisFault::spoils_the_connection) {
+            self.give_up(&link);
+        }
+        answer
+    }
+
+    fn current_link(&self) -> Arc<Link> {
+        let link = Arc::clone(&lock(&self.link));
+        if link.is_silent(self.dialer.response_timeout) {
+            tracing::warn!("a connection to redis owes an answer for too long and is replaced");
+            return self.give_up(&link);
+        }
+        link
+    }
+
+    /// Puts an unmade connection in the place of this one, unless somebody did already, and hands out what is there now.
+    fn give_up(&self, spoilt: &Arc<Link>) -> Arc<Link> {
+        let mut current = lock(&self.link);
+        // An unmade link is as good as the one that would replace it, and others may be waiting for its attempt.
+        if Arc::ptr_eq(&current, spoilt) && spoilt.connection.initialized() {
+            *current = Arc::default();
+        }
+        Arc::clone(&current)
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, RedisFault> {
+        let failed_at = *lock(&self.failed_at);
+        if failed_at.is_some_and(|instant| instant.elapsed() < COOL_DOWN) {
+            return Err(RedisFault::JustFailed);
+        }
+        let made = self.dialer.client.get_multiplexed_async_connection_with_config(&self.dialer.config).await;
+        *lock(&self.failed_at) = made.is_err().then(Instant::now);
+        made.map_err(RedisFault::from)
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    fn ask(&self) {
+        lock(&self.silent_since).get_or_insert_with(Instant::now);
+    }
+
+    fn heard(&self) {
+        *lock(&self.silent_since) = None;
+    }
+
+    fn is_silent(&self, limit: Duration) -> bool {
+        lock(&self.silent_since).is_some_and(|since| since.elapsed() >= limit)
+    }
+}
+
+/// What these locks guard is whole at any time, also after a panic.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,215 @@
+//! What an operator says about the Redis to use, and the client that is built from it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, TlsCertificates,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::startup::ConnectError;
+
+/// How many requests may wait for one connection's writer before a caller waits too. The driver's default of 50 makes
+/// callers queue long before a connection is busy.
+const PIPELINE_BUFFER: usize = 1_024;
+
+/// Where Redis is, how to get in, and how long to wait for it.
+#[derive(Debug, Clone)]
+pub struct RedisSettings {
+    /// The name or address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The number of the database.
+    pub database: u32,
+    /// The ACL user; the default user when absent.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<SecretString>,
+    /// With TLS, and how; in the clear when absent.
+    pub tls: Option<TlsSettings>,
+    /// What every key begins with: `<prefix>:{<drawer>}`.
+    pub key_prefix: String,
+    /// How many connections share the load.
+    pub connections: usize,
+    /// How long to wait for a connection that is ready to use.
+    pub connect_timeout: Duration,
+    /// How long a connection may owe an answer before it is given up.
+    pub response_timeout: Duration,
+    /// How long one call may take, connecting included.
+    pub operation_timeout: Duration,
+}
+
+/// How the server proves who it is, and how the vault does.
+#[derive(Debug, Clone, Default)]
+pub struct TlsSettings {
+    /// The authorities (PEM) the server's certificate must come from; those of the machine when absent.
+    pub ca_file: Option<PathBuf>,
+    /// What the vault shows the server.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A certificate and its key, both PEM.
+#[derive(Debug, Clone)]
+pub struct ClientCertificate {
+    /// The certificate chain.
+    pub cert_file: PathBuf,
+    /// The private key.
+    pub key_file: PathBuf,
+}
+
+// === impl RedisSettings ===
+
+impl Default for RedisSettings {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 6379,
+            database: 0,
+            username: None,
+            password: None,
+            tls: None,
+            key_prefix: "vault".to_owned(),
+            connections: 2,
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(1),
+            operation_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+impl RedisSettings {
+    /// The address, for messages.
+    pub(super) fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// Refuses what cannot work.
+    pub(super) fn check(&self) -> Result<(), ConnectError> {
+        let fault = |field, fault| Err(ConnectError::Settings { field, fault });
+        let in_prefix = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':');
+        if self.host.is_empty() {
+            return fault("host", "must not be empty");
+        }
+        // A brace would begin another hash tag than the one around the drawer.
+        if self.key_prefix.is_empty() || !self.key_prefix.bytes().all(in_prefix) {
+            return fault("key_prefix", "must be of A-Z a-z 0-9 . _ - :");
+        }
+        if self.connections == 0 || self.connections > 64 {
+            return fault("connections", "must be between 1 and 64");
+        }
+        let limits = [
+            ("connect_timeout", self.connect_timeout),
+            ("response_timeout", self.response_timeout),
+            ("operation_timeout", self.operation_timeout),
+        ];
+        for (field, limit) in limits {
+            if limit.is_zero() || limit > Duration::from_mins(1) {
+                return fault(field, "must be more than nothing and at most one minute");
+            }
+        }
+        if self.username.is_some() && self.password.is_none() {
+            return fault("password", "must be given with a username");
+        }
+        Ok(())
+    }
+
+    /// The client that opens connections. Reads the TLS files.
+    pub(super) async fn client(&self) -> Result<Client, ConnectError> {
+        let mut access = RedisConnectionInfo::default().set_db(i64::from(self.database)).set_skip_set_lib_name();
+        if let Some(username) = &self.username {
+            access = access.set_username(username);
+        }
+        if let Some(password) = &self.password {
+            access = access.set_password(password.expose_secret());
+        }
+        let address = match self.tls {
+            None => ConnectionAddr::Tcp(self.host.clone(), self.port),
+            Some(_) => {
+                ConnectionAddr::TcpTls { host: self.host.clone(), port: self.port, insecure: false, tls_params: None }
+            }
+        };
+        let info = address
+            .into_connection_info()
+            .map_err(ConnectError::Client)?
+            .set_redis_settings(access)
+            .set_tcp_settings(tcp_settings(self.operation_timeout));
+        match &self.tls {
+            None => Client::open(info).map_err(ConnectError::Client),
+            Some(tls) => Client::build_with_tls(info, tls.read().await?).map_err(ConnectError::Client),
+        }
+    }
+
+    /// How each connection behaves.
+    pub(super) fn connection_config(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(Some(self.response_timeout))
+            .set_pipeline_buffer_size(PIPELINE_BUFFER)
+    }
+}
+
+// === impl TlsSettings ===
+
+impl TlsSettings {
+    async fn read(&self) -> Result<TlsCertificates, ConnectError> {
+        let root_cert = match &self.ca_file {
+            Some(path) => Some(read(path).await?),
+            None => None,
+        };
+        let client_tls = match &self.client {
+            Some(client) => Some(redis::ClientTlsConfig {
+                client_cert: read(&client.cert_file).await?,
+                client_key: read(&client.key_file).await?,
+            }),
+            None => None,
+        };
+        Ok(TlsCertificates { client_tls, root_cert })
+    }
+}
+
+/// None of this is on by default. Without it a peer that vanished is noticed after some fifteen minutes of
+/// retransmission, an idle connection that a firewall forgot is noticed never, and small requests wait for each other.
+fn tcp_settings(unacknowledged: Duration) -> TcpSettings {
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)).with_retries(3);
+    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(unacknowledged)
+}
+
+async fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
+    tokio::fs::read(path).await.map_err(|source| ConnectError::File { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_notices_that_its_peer_is_gone() {
+        let client = RedisSettings::default().client().await.unwrap();
+        let tcp = client.get_connection_info().tcp_settings();
+        assert!(tcp.nodelay());
+        assert!(tcp.keepalive().is_some());
+        assert_eq!(tcp.user_timeout(), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_by_name() {
+        let refused = |settings: RedisSettings| settings.check().unwrap_err().to_string();
+        let sound = RedisSettings::default;
+        assert!(refused(RedisSettings { key_prefix: "a{b".into(), ..sound() }).contains("`key_prefix`"));
+        assert!(refused(RedisSettings { connections: 0, ..sound() }).contains("`connections`"));
+        assert!(refused(RedisSettings { response_timeout: Duration::ZERO, ..sound() }).contains("`response_timeout`"));
+        assert!(refused(RedisSettings { username: Some("u".into()), ..sound() }).contains("`password`"));
+        assert!(sound().check().is_ok());
+    }
+
+    #[test]
+    fn a_password_is_not_in_the_debug_output() {
+        let settings = RedisSettings { password: Some("hunter2".to_owned().into()), ..RedisSettings::default() };
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+}

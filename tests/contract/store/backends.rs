@@ -1,0 +1,181 @@
+//! The stores under test, each with the real thing behind it.
+
+#![expect(clippy::unwrap_used, reason = "a test harness fails by panicking")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use vault_engine::adapters::store::embedded::EmbeddedStore;
+#[cfg(feature = "redis")]
+use vault_engine::adapters::store::redis::{ClientCertificate, RedisSettings, RedisStore, TlsSettings};
+use vault_engine::adapters::store::retry::{RetryPolicy, RetryingStore};
+use vault_engine::adapters::system::SystemRandom;
+use vault_engine::domain::ports::Store;
+
+#[cfg(feature = "redis")]
+use super::redis_server::{PASSWORD, RedisOptions, RedisServer, USERNAME};
+
+/// A store under test.
+pub(crate) trait Backend: Sized {
+    /// An empty one.
+    async fn start() -> Self;
+    /// The store.
+    fn store(&self) -> Arc<dyn Store>;
+    /// The same store as another instance sees it.
+    async fn another_instance(&self) -> Arc<dyn Store>;
+    /// Writes bytes into a place behind the back of the vault. Nobody may hold the store.
+    async fn plant(&mut self, drawer: &str, field: &str, bytes: &[u8]);
+}
+
+/// A file.
+pub(crate) struct Embedded {
+    directory: TempDir,
+    store: Option<Arc<EmbeddedStore>>,
+}
+
+/// A server that anybody may use.
+#[cfg(feature = "redis")]
+pub(crate) struct PlainRedis {
+    server: RedisServer,
+    store: Arc<RedisStore>,
+}
+
+/// A server behind TLS with client certificates, and a user with few rights.
+#[cfg(feature = "redis")]
+pub(crate) struct SecuredRedis {
+    server: RedisServer,
+    store: Arc<RedisStore>,
+}
+
+/// Another one, tried again.
+pub(crate) struct Retrying<B>(B);
+
+// === impl Embedded ===
+
+impl Embedded {
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("vault.redb")
+    }
+}
+
+impl Backend for Embedded {
+    async fn start() -> Self {
+        let mut backend = Self { directory: TempDir::new().unwrap(), store: None };
+        backend.store = Some(Arc::new(EmbeddedStore::open(&backend.path()).unwrap()));
+        backend
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(self.store.as_ref().unwrap()) as Arc<dyn Store>
+    }
+
+    /// One file serves one process, so there is no other instance.
+    async fn another_instance(&self) -> Arc<dyn Store> {
+        self.store()
+    }
+
+    async fn plant(&mut self, drawer: &str, field: &str, bytes: &[u8]) {
+        drop(Arc::into_inner(self.store.take().unwrap()).unwrap());
+        let database = redb::Database::open(self.path()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let records = redb::TableDefinition::<&[u8], &[u8]>::new("records");
+        let key = format!("{drawer}:{field}");
+        transaction.open_table(records).unwrap().insert(key.as_bytes(), bytes).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        self.store = Some(Arc::new(EmbeddedStore::open(&self.path()).unwrap()));
+    }
+}
+
+// === impl PlainRedis ===
+
+#[cfg(feature = "redis")]
+impl Backend for PlainRedis {
+    async fn start() -> Self {
+        let server = RedisServer::start(RedisOptions::default());
+        let store = Arc::new(RedisStore::connect(&plain(&server)).await.unwrap());
+        Self { server, store }
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store) as Arc<dyn Store>
+    }
+
+    async fn another_instance(&self) -> Arc<dyn Store> {
+        Arc::new(RedisStore::connect(&plain(&self.server)).await.unwrap())
+    }
+
+    async fn plant(&mut self, drawer: &str, field: &str, bytes: &[u8]) {
+        plant(&self.server, drawer, field, bytes);
+    }
+}
+
+// === impl SecuredRedis ===
+
+#[cfg(feature = "redis")]
+impl Backend for SecuredRedis {
+    async fn start() -> Self {
+        let server = RedisServer::start(RedisOptions { secured: true, durable: true, ..RedisOptions::default() });
+        let store = Arc::new(RedisStore::connect(&secured(&server)).await.unwrap());
+        Self { server, store }
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store) as Arc<dyn Store>
+    }
+
+    async fn another_instance(&self) -> Arc<dyn Store> {
+        Arc::new(RedisStore::connect(&secured(&self.server)).await.unwrap())
+    }
+
+    async fn plant(&mut self, drawer: &str, field: &str, bytes: &[u8]) {
+        plant(&self.server, drawer, field, bytes);
+    }
+}
+
+// === impl Retrying ===
+
+impl<B: Backend> Backend for Retrying<B> {
+    async fn start() -> Self {
+        Self(B::start().await)
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::new(RetryingStore::new(self.0.store(), Arc::new(SystemRandom), RetryPolicy::default()))
+    }
+
+    async fn another_instance(&self) -> Arc<dyn Store> {
+        let other = self.0.another_instance().await;
+        Arc::new(RetryingStore::new(other, Arc::new(SystemRandom), RetryPolicy::default()))
+    }
+
+    async fn plant(&mut self, drawer: &str, field: &str, bytes: &[u8]) {
+        self.0.plant(drawer, field, bytes).await;
+    }
+}
+
+/// How to reach a server that anybody may use.
+#[cfg(feature = "redis")]
+pub(crate) fn plain(server: &RedisServer) -> RedisSettings {
+    RedisSettings { port: server.port(), ..RedisSettings::default() }
+}
+
+/// How to reach a secured server.
+#[cfg(feature = "redis")]
+pub(crate) fn secured(server: &RedisServer) -> RedisSettings {
+    let client =
+        ClientCertificate { cert_file: server.tls_file("client.crt"), key_file: server.tls_file("client.key") };
+    RedisSettings {
+        port: server.tls_port(),
+        username: Some(USERNAME.to_owned()),
+        password: Some(PASSWORD.to_owned().into()),
+        tls: Some(TlsSettings { ca_file: Some(server.tls_file("ca.crt")), client: Some(client) }),
+        ..RedisSettings::default()
+    }
+}
+
+#[cfg(feature = "redis")]
+fn plant(server: &RedisServer, drawer: &str, field: &str, bytes: &[u8]) {
+    server.ask(&[b"HSET", format!("vault:{{{drawer}}}").as_bytes(), field.as_bytes(), bytes]);
+}

@@ -1,0 +1,75 @@
+//! What `domain::ports::Store` promises, as a list of named promises that is expanded for every store and decorator.
+
+mod backends;
+mod model;
+mod promises;
+#[cfg(feature = "redis")]
+#[path = "../../support/redis.rs"]
+mod redis_server;
+#[cfg(feature = "redis")]
+mod redis_start;
+#[cfg(feature = "redis")]
+mod redis_traps;
+#[cfg(feature = "redis")]
+#[path = "../../support/relay.rs"]
+mod relay;
+
+macro_rules! each_promise {
+    ($backend:ty: $($promise:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::promises::$promise(<$backend as super::backends::Backend>::start().await).await;
+            }
+        )+
+
+        #[test]
+        fn it_agrees_with_a_simple_model_on_any_sequence_of_calls() {
+            super::model::agrees::<$backend>();
+        }
+    };
+}
+
+macro_rules! the_promises_of_a_store_are_kept_by {
+    ($($(#[$attribute:meta])* $name:ident: $backend:ty),+ $(,)?) => {
+        $(
+            $(#[$attribute])*
+            mod $name {
+                use super::backends::*;
+
+                each_promise! { $backend:
+                    what_was_never_put_is_not_there,
+                    get_returns_what_the_last_put_wrote,
+                    get_is_never_older_than_what_any_instance_has_seen,
+                    absent_succeeds_only_where_nothing_is,
+                    a_version_succeeds_only_where_exactly_it_is,
+                    each_write_adds_exactly_one_to_the_version,
+                    a_conflict_changes_nothing,
+                    of_many_concurrent_creations_exactly_one_succeeds,
+                    of_many_concurrent_replacements_exactly_one_succeeds,
+                    putting_the_same_again_tells_that_it_happened,
+                    a_dropped_put_affects_no_other_answer,
+                    values_come_back_byte_for_byte,
+                    a_value_beyond_the_bound_is_refused_and_nothing_is_written,
+                    a_list_is_everything_of_one_user,
+                    a_list_has_nothing_of_anybody_else,
+                    a_list_of_nobody_is_empty,
+                    no_two_addresses_share_a_place,
+                    what_no_vault_wrote_is_corrupt,
+                    what_no_vault_wrote_is_never_overwritten,
+                }
+            }
+        )+
+    };
+}
+
+the_promises_of_a_store_are_kept_by! {
+    embedded_store: Embedded,
+    retrying_embedded_store: Retrying<Embedded>,
+    #[cfg(feature = "redis")]
+    redis_store: PlainRedis,
+    #[cfg(feature = "redis")]
+    redis_store_over_tls_with_few_rights: SecuredRedis,
+    #[cfg(feature = "redis")]
+    retrying_redis_store: Retrying<PlainRedis>,
+}
