@@ -1,3 +1,5 @@
+//! The trail every release of a token leaves.
+
 use async_trait::async_trait;
 
 use crate::domain::audit::AuditEntry;

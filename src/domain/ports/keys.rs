@@ -1,3 +1,5 @@
+//! Wrapping and unwrapping of key material by a key service.
+
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Where randomness comes from.
+
 /// A cryptographically secure source of randomness.
 pub trait Random: Send + Sync {
     /// Fills the buffer.

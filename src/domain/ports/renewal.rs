@@ -1,3 +1,5 @@
+//! Making a stale token fresh again, as a use case sees it.
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Where sealed records are kept, and the compare-and-swap everything rests on.
+
 use std::error::Error;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Where work goes that outlives a call.
+
 use std::pin::Pin;
 
 /// Where work goes that must outlive the call that began it.

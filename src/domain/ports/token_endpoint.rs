@@ -1,3 +1,5 @@
+//! A platform's token endpoint, and the ways an exchange with it can end.
+
 use std::time::Duration;
 
 use async_trait::async_trait;

@@ -1,0 +1,49 @@
+# The recipes of the house. `just` alone lists them.
+
+[private]
+default:
+    @just --list --unsorted
+
+# Exactly what CI runs: format, lints, every test against real peers
+check:
+    ./test
+
+# Unit tests and the rules of the house only
+quick:
+    ./test quick
+
+# One test or a few, by name, in one suite: just only spec a_fresh_token
+only suite *names:
+    cargo test --test {{ suite }} {{ names }}
+
+# Format everything
+fmt:
+    cargo fmt
+
+# The lints CI denies
+lint:
+    cargo clippy --all-targets -- -D warnings
+
+# Show the vault at work, with a platform of its own
+demo:
+    cargo run --release -- demo
+
+# A vault to develop against
+dev *args:
+    cargo run -- dev {{ args }}
+
+# Measure
+bench *args:
+    cargo bench {{ args }}
+
+# The documentation of the code, in a browser
+docs:
+    cargo doc --no-deps --document-private-items --open
+
+# What the dependencies bring in
+deps:
+    cargo deny check bans licenses sources
+
+# Remove what ./test installed
+clean-peers:
+    rm -rf .venv tests/peers/node_modules
