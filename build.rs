@@ -1,12 +1,15 @@
-//! Generates the gRPC code and the descriptor set, without protoc.
+//! Generates the gRPC code and the descriptor set, without protoc, and lists the platform profiles, so that both are part
+//! of the binary.
 
 use std::error::Error;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    generate_protobuf()
+    generate_protobuf()?;
+    list_profiles()
 }
 
 fn generate_protobuf() -> Result<(), Box<dyn Error>> {
@@ -35,5 +38,23 @@ fn generate_protobuf() -> Result<(), Box<dyn Error>> {
         .build_server(false)
         .skip_debug(["vault.store.v1.ConnectionRecord", "vault.store.v1.TokenGrant"])
         .compile_fds(stored)?;
+    Ok(())
+}
+
+/// Writes `profiles.rs`: one pair of id and text for each file in `platform_profiles`, sorted.
+fn list_profiles() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=platform_profiles");
+    let folder = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("platform_profiles");
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    let mut list = String::from("&[");
+    for file in &files {
+        let id = file.file_stem().unwrap_or_default().to_string_lossy();
+        write!(list, "({id:?}, include_str!({:?})), ", file.to_string_lossy())?;
+    }
+    list.push(']');
+    std::fs::write(PathBuf::from(std::env::var("OUT_DIR")?).join("profiles.rs"), list)?;
     Ok(())
 }

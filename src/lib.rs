@@ -13,6 +13,8 @@
 
 pub mod access;
 pub mod adapters;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod document;
 pub mod domain;
@@ -20,6 +22,7 @@ pub mod envelope;
 pub mod lifecycle;
 pub mod pb;
 pub mod refresher;
+pub mod runtime;
 pub mod service;
 pub mod telemetry;
 pub mod transport;

@@ -5,27 +5,14 @@ use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
 
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// For people on a terminal, JSON otherwise.
-    #[default]
-    Auto,
-    /// One JSON object per line.
-    Json,
-    /// For people.
-    Human,
-}
+use crate::config::{LogConfig, LogFormat};
 
-/// Sets up the log of this process. `filter` is in the syntax of `tracing_subscriber::EnvFilter`, such as `info` or
-/// `info,vault_engine=debug`. The first call counts.
-///
-/// # Errors
-///
-/// When the filter does not parse.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::builder().parse(filter)?;
-    let human = match format {
+/// Sets up the log of this process. The first call counts.
+pub fn init(config: LogConfig) {
+    // The libraries underneath speak up when something is wrong and are silent otherwise.
+    let filter = format!("warn,vault_engine={}", config.level.as_str());
+    let filter = EnvFilter::builder().parse_lossy(filter);
+    let human = match config.format {
         LogFormat::Auto => io::stderr().is_terminal(),
         LogFormat::Json => false,
         LogFormat::Human => true,
@@ -37,5 +24,4 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::f
     } else {
         let _ = builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init();
     }
-    Ok(())
 }

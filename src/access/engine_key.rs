@@ -138,6 +138,31 @@ impl Pepper {
 // === impl KeyVerifier ===
 
 impl KeyVerifier {
+    /// The text a verifier is written as in a configuration: 64 hexadecimal digits.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        self.verifier
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .filter_map(|nibble| char::from_digit(nibble.into(), 16))
+            .collect()
+    }
+
+    /// Reads a verifier from its text.
+    #[must_use]
+    pub fn parse(key_id: &str, text: &str) -> Option<Self> {
+        let mut verifier = [0; 32];
+        let digits = text.as_bytes().chunks_exact(2);
+        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (byte, pair) in verifier.iter_mut().zip(digits) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        let id = key_id.len() == ID_LENGTH && key_id.bytes().all(|b| CROCKFORD.contains(&b));
+        id.then(|| Self { key_id: key_id.to_owned(), verifier })
+    }
+
     /// A verifier that no key matches: compared with when there is none, so that it takes as long.
     pub(super) fn nobody() -> Self {
         Self { key_id: "0".repeat(ID_LENGTH), verifier: [0; 32] }
@@ -217,6 +242,16 @@ mod tests {
         assert!(!fits(&pepper(), &other, "action"));
         assert!(!fits(&Pepper::new(Zeroizing::new([8; 32])), &ours, "action"));
         assert!(!bool::from(pepper().matches(&ours, "action", &KeyVerifier::nobody())));
+    }
+
+    #[test]
+    fn a_verifier_comes_back_from_its_text() {
+        let made = EngineKey::make(&SystemRandom).verifier(&pepper(), "action");
+        assert_eq!(KeyVerifier::parse(&made.key_id, &made.to_text()), Some(made.clone()));
+        for odd in ["", "00", &"g".repeat(64), &"é".repeat(32), &"0".repeat(65)] {
+            assert_eq!(KeyVerifier::parse(&made.key_id, odd), None);
+        }
+        assert_eq!(KeyVerifier::parse("short", &made.to_text()), None);
     }
 
     #[test]

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use url::Url;
 
 use super::connection::OriginFingerprint;
 use super::id::PlatformId;
-use super::profile::{Profile, UrlPolicy, UrlTemplateError};
+use super::profile::{Profile, UrlPolicy};
 use super::secret::ClientSecret;
 
 /// An enabled platform.
@@ -18,7 +17,7 @@ pub struct Platform {
     pub profile: Profile,
     /// The client this installation is registered as; without one, tokens can be kept but not refreshed.
     pub app: Option<App>,
-    /// Values for the variables of the profile's URLs.
+    /// The values of the variables of the profile's URLs, all of them.
     pub vars: BTreeMap<String, String>,
 }
 
@@ -40,29 +39,12 @@ pub struct Catalog {
 // === impl Platform ===
 
 impl Platform {
-    /// The URL tokens are refreshed at, its variables filled in.
-    ///
-    /// # Errors
-    ///
-    /// When a variable has no value or the outcome is not a URL this policy allows.
-    pub fn refresh_url(&self, policy: UrlPolicy) -> Result<Url, UrlTemplateError> {
-        self.profile.refresh_endpoint().fill(&self.values(), policy)
-    }
-
-    /// The values of the URLs' variables: what was configured, else the profile's defaults.
-    #[must_use]
-    pub fn values(&self) -> BTreeMap<String, String> {
-        let defaults = self.profile.vars.iter();
-        let mut values: BTreeMap<String, String> =
-            defaults.filter_map(|(name, var)| Some((name.clone(), var.default.clone()?))).collect();
-        values.extend(self.vars.clone());
-        values
-    }
-
     /// A fingerprint of where refresh tokens of this platform are sent: recorded with each of them.
     #[must_use]
     pub fn refresh_origin(&self) -> OriginFingerprint {
-        let Ok(url) = self.refresh_url(UrlPolicy::AllowLoopback) else { return OriginFingerprint::default() };
+        let Ok(url) = self.profile.refresh_endpoint().fill(&self.vars, UrlPolicy::AllowLoopback) else {
+            return OriginFingerprint::default();
+        };
         let digest: [u8; 32] = Sha256::digest(url.origin().ascii_serialization()).into();
         OriginFingerprint(digest.first_chunk().map_or(0, |head| u64::from_be_bytes(*head)))
     }

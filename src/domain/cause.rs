@@ -83,6 +83,12 @@ impl Cause {
         }
     }
 
+    /// The cause this word stands for.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        ALL.into_iter().find(|cause| cause.as_str() == word)
+    }
+
     /// The number under which it is stored.
     #[must_use]
     pub const fn code(self) -> u32 {
@@ -101,8 +107,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cause_comes_back_from_its_number() {
+    fn every_cause_comes_back_from_its_number_and_from_its_word() {
         for cause in ALL {
+            assert_eq!(Cause::from_word(cause.as_str()), Some(cause));
             assert_eq!(Cause::from_code(cause.code()), Some(cause));
         }
         assert_eq!(Cause::from_code(0), None);

@@ -36,7 +36,11 @@ pub(super) fn judge(exchange: Exchange, rules: &[ErrorRule]) -> Verdict {
         Exchange::NotSent(_) => transient(Cause::ProviderOutage, None, false),
         Exchange::Lost(fault) => lost(fault),
         Exchange::Refused(refused) => {
-            rules.iter().find(|rule| rule.matches(refused.status, &refused.body)).map_or_else(
+            // A server that is in trouble says nothing definitive, whatever its error page looks like.
+            let in_trouble = matches!(refused.status, 408 | 425 | 429 | 500..=599);
+            let applies = |rule: &&ErrorRule| !in_trouble || rule.means == Means::Retry;
+            let mut rules = rules.iter().filter(applies);
+            rules.find(|rule| rule.matches(refused.status, &refused.body)).map_or_else(
                 || standard(&refused),
                 |rule| match rule.means {
                     Means::Reconnect => Verdict::Dead(rule.cause),

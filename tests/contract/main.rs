@@ -1,3 +1,4 @@
-//! The promises of the ports, kept by every implementation.
+//! The promises of the ports, each sentence of their documentation a test, run against every implementation there is.
 
+mod keys;
 mod store;

@@ -3,11 +3,16 @@
 use std::io::Write as _;
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
 
 use crate::domain::audit::AuditEntry;
 use crate::domain::id::{EngineId, PlatformId, TenantId, UserId};
 use crate::domain::time::Timestamp;
+
+/// RFC 3339, in UTC, always with milliseconds: lines sort as text.
+const TIMESTAMP: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 /// Appends one line, keys in a fixed order, absent values left out.
 pub(super) fn write(buffer: &mut Vec<u8>, entry: &AuditEntry) {
@@ -42,9 +47,9 @@ pub(super) fn write_dropped(buffer: &mut Vec<u8>, at: Timestamp, dropped: u64) {
 
 fn timestamp(buffer: &mut Vec<u8>, at: Timestamp) {
     let nanos = i128::from(at.unix_millis()) * 1_000_000;
-    // Writing to a vector cannot fail, and every Timestamp is within the years RFC 3339 can write.
+    // Writing to a vector cannot fail, and every `Timestamp` has a date.
     if let Ok(date) = OffsetDateTime::from_unix_timestamp_nanos(nanos) {
-        let _ = date.format_into(buffer, &Rfc3339);
+        let _ = date.format_into(buffer, &TIMESTAMP);
     }
 }
 

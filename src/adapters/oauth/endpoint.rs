@@ -3,7 +3,6 @@
 //!
 //! No error of the crate leaves this file: some hold the body of an answer and print it in their `Debug`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -85,17 +84,11 @@ impl HttpTokenEndpoint {
     }
 
     fn url(&self, template: &UrlTemplate, platform: &Platform) -> Result<Url, TransportFault> {
-        let defaults = platform
-            .profile
-            .vars
-            .iter()
-            .filter_map(|(name, variable)| variable.default.as_ref().map(|value| (name.clone(), value.clone())));
-        let mut values: BTreeMap<_, _> = defaults.collect();
-        values.extend(platform.vars.clone());
-        template.fill(&values, self.url_policy).map_err(|error| match error {
-            UrlTemplateError::Unset(_) | UrlTemplateError::BadValue(_) | UrlTemplateError::Variable => {
-                TransportFault::Misconfigured
-            }
+        template.fill(&platform.vars, self.url_policy).map_err(|error| match error {
+            UrlTemplateError::Unset(_)
+            | UrlTemplateError::Unknown(_)
+            | UrlTemplateError::BadValue(_)
+            | UrlTemplateError::Variable => TransportFault::Misconfigured,
             UrlTemplateError::NotAUrl
             | UrlTemplateError::NotHttps
             | UrlTemplateError::Credentials

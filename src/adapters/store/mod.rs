@@ -1,6 +1,6 @@
 //! Stores, and decorators around them.
 //!
-//! Every store keeps the same [`frame`] under the same [`place`] names, so that what one of them holds can be read, and
+//! Every store keeps the same `frame` under the same `place` names, so that what one of them holds can be read, and
 //! moved, byte for byte. What the bytes mean is not known here: they are sealed before they come.
 
 pub mod embedded;

@@ -263,6 +263,29 @@ impl Profile {
     pub fn refresh_endpoint(&self) -> &UrlTemplate {
         self.refresh_url.as_ref().unwrap_or(&self.token_url)
     }
+
+    /// The values of all variables: those that are given, else their defaults.
+    ///
+    /// # Errors
+    ///
+    /// When one is given that no URL has, one is missing, or one does not fit.
+    pub fn fill_vars(
+        &self,
+        given: &BTreeMap<String, String>,
+        policy: UrlPolicy,
+    ) -> Result<BTreeMap<String, String>, UrlTemplateError> {
+        if let Some(unknown) = given.keys().find(|name| !self.vars.contains_key(*name)) {
+            return Err(UrlTemplateError::Unknown(unknown.clone()));
+        }
+        let defaults = self.vars.iter().filter_map(|(name, variable)| Some((name.clone(), variable.default.clone()?)));
+        let mut values: BTreeMap<String, String> = defaults.collect();
+        values.extend(given.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let optional = [&self.refresh_url, &self.revoke_url, &self.introspect_url];
+        for url in [&self.authorize_url, &self.token_url].into_iter().chain(optional.into_iter().flatten()) {
+            url.fill(&values, policy)?;
+        }
+        Ok(values)
+    }
 }
 
 // === impl RefreshRule ===

@@ -48,6 +48,9 @@ pub enum UrlTemplateError {
     /// A variable has no value.
     #[error("needs a value for `{0}`")]
     Unset(String),
+    /// A value is given for a variable that no URL has.
+    #[error("has no variable `{0}`")]
+    Unknown(String),
     /// The value of a variable has characters that could change what the URL means.
     #[error("the value of `{0}` may contain only letters, digits, `.`, `-` and `_`")]
     BadValue(String),

@@ -136,7 +136,7 @@ async fn no_answer_reaches_anybody_but_who_asked() {
         store.put(&connection("default", &user, "gmail"), Expected::Absent, Bytes::from(user.clone())).await.unwrap();
     }
     // The server takes commands and is slow to answer, so that who gives up does so in the middle.
-    server.ask(&[b"CLIENT", b"PAUSE", b"300", b"ALL"]);
+    server.ask(&[b"CLIENT", b"PAUSE", b"1000", b"ALL"]);
     let asked: Vec<_> = (0..10_000)
         .map(|number| {
             let store = Arc::clone(&store);
@@ -163,7 +163,7 @@ async fn a_dropped_put_may_still_happen_and_the_version_tells() {
     let settings = RedisSettings { connections: 1, ..plain(&server) };
     let store = RedisStore::connect(&settings).await.unwrap();
     server.pause();
-    assert!(timeout(Duration::from_millis(100), store.put(&gmail(), Expected::Absent, value())).await.is_err());
+    assert!(timeout(Duration::from_millis(400), store.put(&gmail(), Expected::Absent, value())).await.is_err());
     server.resume();
     assert!(matches!(store.put(&gmail(), Expected::Absent, value()).await, Err(StoreError::Conflict)));
     store.put(&gmail(), Expected::Version(Version::FIRST), value()).await.unwrap();

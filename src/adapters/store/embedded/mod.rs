@@ -1,7 +1,7 @@
 //! The default store: one file in this process, no server.
 //!
-//! Writes go to one thread that commits many of them at once (see [`writer`]); reads do not. How the file is opened, and
-//! opened again after a fault, is in [`file`].
+//! Writes go to one thread that commits many of them at once (see `writer`); reads do not. How the file is opened, and
+//! opened again after a fault, is in `file`.
 
 mod file;
 mod writer;

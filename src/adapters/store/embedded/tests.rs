@@ -137,10 +137,16 @@ async fn more_writes_than_the_queue_holds_are_refused_at_once() {
 async fn nobody_is_answered_while_the_disk_has_not_answered() {
     let directory = TempDir::new().unwrap();
     let (disk, store) = on_a_faulty_disk(&directory);
+    disk.flushing.store(false, SeqCst);
     let mut put = Box::pin(create(&store, "u1"));
     {
         let _stall = disk.stall.lock().unwrap();
         assert!(futures_util::poll!(put.as_mut()).is_pending());
+        let patience = tokio::time::Instant::now() + Duration::from_secs(10);
+        while !disk.flushing.load(SeqCst) {
+            assert!(tokio::time::Instant::now() < patience, "the write never reached the disk");
+            thread::yield_now();
+        }
         // Readers do not wait for the disk meanwhile, and see nothing that is not durable.
         assert!(store.get(&address("u1")).await.unwrap().is_none());
         assert!(futures_util::poll!(put.as_mut()).is_pending());
@@ -189,6 +195,8 @@ const BATCH_AT_MOST: usize = 512;
 struct Disk {
     /// Writing and flushing fail.
     fails: AtomicBool,
+    /// A flush has begun.
+    flushing: AtomicBool,
     /// Flushing waits for as long as somebody holds this.
     stall: Mutex<()>,
 }
@@ -220,6 +228,7 @@ impl StorageBackend for OnDisk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.disk.flushing.store(true, SeqCst);
         drop(self.disk.stall.lock().unwrap());
         self.disk.check()?;
         self.file.sync_data()

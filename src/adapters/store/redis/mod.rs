@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Compare-and-swap is one script, so that nothing comes between the comparison and the write. How connections are made,
-//! given up and replaced is in [`line`]; what is asked of the server at the start in [`startup`].
+//! given up and replaced is in `line`; what is asked of the server at the start in `startup`.
 
 mod fault;
 mod line;

@@ -1,0 +1,41 @@
+//! `vault-engine check`: everything a start would need, tried without serving.
+
+use std::process::ExitCode;
+
+use super::{ConfigArg, Failure, output, serve};
+use crate::app::{self, Foundation};
+use crate::config::AuditConfig;
+use crate::lifecycle::Lifecycle;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let config = serve::load(args.config.config.as_deref(), std::iter::empty())?;
+    let ok = |what: &str, detail: String| output::say(format!("{} {what:<14} {detail}", output::green("ok")));
+    ok("configuration", format!("environment `{}`, {} engines", config.environment, config.engines.len()));
+    if config.engines.is_empty() {
+        output::note("   nobody may call: add `engines`, with keys from `vault-engine key generate`");
+    }
+    let foundation = Foundation::lay(&config, &Lifecycle::default()).await?;
+    ok("store", foundation.store.kind().to_owned());
+    for note in &foundation.notes {
+        output::note(format!("   {note}"));
+    }
+    foundation.pepper().await?;
+    ok("keys", foundation.keys_kind.to_owned());
+    match &config.audit {
+        AuditConfig::File { path } => {
+            app::open_audit(&config.audit)?;
+            ok("audit trail", path.display().to_string());
+        }
+        AuditConfig::Stdout => ok("audit trail", "standard output".to_owned()),
+    }
+    let catalog = app::catalog(config)?;
+    let clients = catalog.iter().filter(|platform| platform.app.is_some()).count();
+    ok("platforms", format!("{} enabled, {clients} with a client to refresh with", catalog.iter().count()));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,98 @@
+//! The command line: one file per command. Parsing arguments and talking to people lives here, and nothing else does.
+
+mod check;
+mod client;
+mod demo;
+mod dev;
+mod key;
+mod output;
+mod profile;
+mod serve;
+mod status;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Keeps users' OAuth tokens, refreshes them exactly once, and never loses a grant.
+///
+/// Try `vault-engine demo` first: it needs nothing and shows everything in a minute.
+#[derive(Debug, Parser)]
+#[command(name = "vault-engine", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve as configured
+    Serve(serve::Args),
+    /// Serve for development: embedded store, local keys, three engines made on the spot
+    Dev(dev::Args),
+    /// Show the whole main job in one minute: nothing to configure, nothing left behind
+    Demo,
+    /// Check configuration, profiles, store, keys and audit trail without serving
+    Check(check::Args),
+    /// Keys of engines
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Platform profiles
+    #[command(subcommand)]
+    Profile(profile::Command),
+    /// Store, get and delete tokens through a running vault
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Show a user's connections through a running vault
+    Status(status::Args),
+}
+
+/// Where the configuration is. Each of its keys can be set by environment as well: `store.redis.url` is
+/// `VAULT_ENGINE_STORE__REDIS__URL`.
+#[derive(Debug, clap::Args)]
+struct ConfigArg {
+    /// The configuration file (YAML); every key can also be set as `VAULT_ENGINE_<SECTION>__<KEY>`
+    #[arg(long, value_name = "FILE", env = "VAULT_ENGINE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// Why a command failed: what a person reads after `error:`.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = crate::runtime::build().map_err(Failure::from).and_then(|runtime| {
+        let outcome = runtime.block_on(cli.run());
+        // Whatever still hangs, a name being resolved for one, does not keep the process.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            output::failure(&*failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+// === impl Cli ===
+
+impl Cli {
+    async fn run(self) -> Result<ExitCode, Failure> {
+        match self.command {
+            Command::Serve(args) => serve::run(args).await,
+            Command::Dev(args) => dev::run(args).await,
+            Command::Demo => demo::run().await,
+            Command::Check(args) => check::run(args).await,
+            Command::Key(command) => key::run(command).await,
+            Command::Profile(command) => profile::run(command),
+            Command::Token(command) => token::run(command).await,
+            Command::Status(args) => status::run(args).await,
+        }
+    }
+}

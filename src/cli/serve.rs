@@ -1,0 +1,111 @@
+//! `vault-engine serve`: the service itself.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::{ConfigArg, Failure};
+use crate::adapters::system::SystemRandom;
+use crate::app::{App, MadeEngine, StartError};
+use crate::config::Config;
+use crate::domain::ports::Random as _;
+use crate::lifecycle::Lifecycle;
+use crate::telemetry;
+use crate::transport::{Reflection, Server, ServerLimits};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+/// A vault that is bound and about to serve.
+pub(super) struct Running {
+    server: Server,
+    lifecycle: Lifecycle,
+    drain: Duration,
+    app: App,
+}
+
+/// How long the process still takes calls after it said that it should get none, so that whoever balances the load
+/// has time to notice.
+const NOTICE: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let config = load(args.config.config.as_deref(), std::iter::empty())?;
+    telemetry::init(config.log);
+    let lifecycle = Lifecycle::default();
+    lifecycle.drain_on_signal();
+    Running::start(config, lifecycle, &[]).await?.serve().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the configuration; `forced` is laid over file and environment.
+pub(super) fn load(file: Option<&Path>, forced: impl Iterator<Item = (String, String)>) -> Result<Config, StartError> {
+    // Names and values that are not Unicode can be no settings of ours.
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Config::load(file, environment.chain(forced)).map_err(StartError::Faults)
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Puts the vault together and binds its address.
+    pub(super) async fn start(config: Config, lifecycle: Lifecycle, made: &[MadeEngine]) -> Result<Self, Failure> {
+        let (listen, drain) = (config.server.listen, config.server.drain);
+        let reflection = if config.server.reflection { Reflection::On } else { Reflection::Off };
+        let app = App::assemble(config, &lifecycle, made).await?;
+        for note in &app.notes {
+            tracing::warn!(note, "about the store");
+        }
+        let mut instance = [0; 8];
+        SystemRandom.fill(&mut instance);
+        let limits = ServerLimits::default();
+        let guard = std::sync::Arc::clone(&app.guard);
+        let server = Server::bind(listen, guard, reflection, limits, u64::from_be_bytes(instance))
+            .await
+            .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+        Ok(Self { server, lifecycle, drain, app })
+    }
+
+    /// The address that was bound.
+    pub(super) fn address(&self) -> Result<SocketAddr, Failure> {
+        Ok(self.server.address()?)
+    }
+
+    /// Serves until the process is asked to stop, then finishes what has begun.
+    pub(super) async fn serve(self) -> Result<(), Failure> {
+        let address = self.address()?;
+        let Self { server, lifecycle, drain, app } = self;
+        let health = server.health();
+        health.serving().await;
+        let (store, keys) = app.kinds;
+        let platforms = app.catalog.iter().count();
+        tracing::info!(%address, store, keys, platforms, version = env!("CARGO_PKG_VERSION"), "serving");
+        let drained = {
+            let lifecycle = lifecycle.clone();
+            async move {
+                lifecycle.drained().await;
+                health.not_serving().await;
+                tokio::time::sleep(NOTICE).await;
+            }
+        };
+        let deadline = async {
+            lifecycle.drained().await;
+            tokio::time::sleep(drain).await;
+        };
+        tokio::select! {
+            ended = server.serve(drained) => ended?,
+            () = deadline => tracing::warn!("some calls did not end before the deadline and were cut"),
+        }
+        // Refreshes that were sent must be stored; they run on their own and get the rest of the time.
+        if !lifecycle.finish(drain).await {
+            tracing::error!(alarm = "unfinished", "some work did not end before the deadline");
+        }
+        drop(app);
+        tracing::info!("stopped");
+        Ok(())
+    }
+}

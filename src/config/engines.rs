@@ -1,0 +1,85 @@
+//! Who may call, and what each caller may do.
+
+use std::collections::BTreeSet;
+
+use crate::document::{Mismatch, Node, Section};
+use crate::domain::id::{EngineId, TenantId};
+use crate::domain::method::Action;
+
+/// A service that may call.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Its id.
+    pub id: EngineId,
+    /// What it may do.
+    pub actions: BTreeSet<Action>,
+    /// For which tenants.
+    pub tenants: BTreeSet<TenantId>,
+    /// The keys it may prove itself with.
+    pub keys: Vec<EngineKeyConfig>,
+}
+
+/// A key of an engine: what it is called, and what proves it. The key itself is nowhere here.
+#[derive(Debug, Clone)]
+pub struct EngineKeyConfig {
+    /// The public part of the key.
+    pub id: String,
+    /// What a key is checked against.
+    pub verifier: String,
+}
+
+/// How every engine key begins: somebody may have pasted the key where its verifier belongs.
+const KEY_PREFIX: &str = "tvk1_";
+
+pub(super) fn read(section: &mut Section<'_>) -> Vec<EngineConfig> {
+    let (mut engine_ids, mut key_ids) = (BTreeSet::new(), BTreeSet::new());
+    section.sections("engines", |section| {
+        let id: Option<EngineId> = section.required("id", Node::parse);
+        let actions = section.list("actions", Node::parse::<Action>).unwrap_or_default();
+        let tenants = section.list("tenants", Node::parse::<TenantId>);
+        let keys = section.sections("keys", key);
+        if actions.is_empty() {
+            section.fault("actions", "must name at least one action", "such as `[get, status]`");
+        }
+        if keys.is_empty() {
+            section.fault("keys", "must hold at least one key", "without a key the engine can never prove who it is");
+        }
+        if let Some(id) = id.clone().filter(|id| !engine_ids.insert(id.clone())) {
+            section.fault("id", format!("is used twice: `{id}`"), "give each engine its own");
+        }
+        for key in keys.iter().filter(|key| !key_ids.insert(key.id.clone())) {
+            section.fault(
+                "keys",
+                format!("holds a key that is listed twice: `{}`", key.id),
+                "a key belongs to one engine",
+            );
+        }
+        let tenants = tenants.unwrap_or_else(|| vec![TenantId::default_tenant()]);
+        Some(EngineConfig {
+            id: id?,
+            actions: actions.into_iter().collect(),
+            tenants: tenants.into_iter().collect(),
+            keys,
+        })
+    })
+}
+
+fn key(section: &mut Section<'_>) -> Option<EngineKeyConfig> {
+    let id = section.required("id", |node| plain(node, 1, 64));
+    let verifier = section.required("verifier", |node| plain(node, 16, 256));
+    Some(EngineKeyConfig { id: id?, verifier: verifier? })
+}
+
+fn plain(node: Node<'_>, least: usize, most: usize) -> Result<String, Mismatch> {
+    let text = node.text()?;
+    if text.starts_with(KEY_PREFIX) {
+        let hint = "write its public id and its verifier, and replace the key: it was in a file";
+        return Err(Mismatch::new("is an engine key, which nobody but the engine may hold", hint));
+    }
+    let fits = (least..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(Mismatch::new("is not what the vault printed for this key", "copy it again"))
+    }
+}
