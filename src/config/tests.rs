@@ -1,3 +1,5 @@
+//! What a configuration may say, and how every fault in it is told.
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use secrecy::ExposeSecret as _;

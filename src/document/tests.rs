@@ -1,3 +1,5 @@
+//! What a document may be, and how its faults are told.
+
 use std::time::{Duration, Instant};
 
 use super::*;

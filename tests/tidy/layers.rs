@@ -19,6 +19,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("app", Layer::Composes),
     ("cli", Layer::Composes),
     ("lifecycle", Layer::Composes),
+    ("runtime", Layer::Composes),
     ("telemetry", Layer::Composes),
     ("main", Layer::Composes),
 ];

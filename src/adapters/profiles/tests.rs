@@ -1,3 +1,5 @@
+//! What a profile may say, and what is refused.
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

@@ -4,9 +4,10 @@ mod provider;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 use tonic::transport::Endpoint;
 
 use self::provider::{CLIENT_ID, CLIENT_SECRET, Provider};

@@ -1,3 +1,5 @@
+//! What a key file must be before its keys are used.
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
