@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
+use tracing_subscriber::util::SubscriberInitExt as _;
 use vault_engine::domain::ports::{Exchange, TransportFault};
 use vault_engine::domain::secret::{ClientSecret, RefreshToken};
 
@@ -19,9 +20,10 @@ const GRACE: Duration = Duration::from_secs(1);
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\n";
 
+/// For exchanges that only the time limit ends.
 async fn hurried() -> World {
     let mut world = World::new().await;
-    world.time_limit = Duration::from_millis(400);
+    world.time_limit = Duration::from_millis(800);
     world
 }
 
@@ -38,7 +40,7 @@ async fn in_time(world: &World, answer: Answer) -> Exchange {
 
 #[tokio::test]
 async fn a_redirect_is_never_followed() {
-    let (world, canary) = (hurried().await, Provider::start().await);
+    let (world, canary) = (World::new().await, Provider::start().await);
     for status in [300, 301, 302, 303, 304, 307, 308, 399] {
         for target in [canary.url("/steal"), format!("//{}/steal", canary.address()), "/token".to_owned()] {
             let answer = Answer::json(status, &tokens()).header("location", &target);
@@ -51,7 +53,7 @@ async fn a_redirect_is_never_followed() {
 
 #[tokio::test]
 async fn an_answer_that_names_another_place_in_its_headers_makes_no_difference() {
-    let (world, canary) = (hurried().await, Provider::start().await);
+    let (world, canary) = (World::new().await, Provider::start().await);
     let alternative = format!("h2=\"{}\"; ma=86400", canary.address());
     let answer = Answer::json(200, &tokens())
         .header("alt-svc", &alternative)
@@ -101,7 +103,7 @@ async fn no_caller_can_wait_longer_than_ten_seconds() {
 
 #[tokio::test]
 async fn an_answer_that_does_not_end_is_not_read_to_its_end() {
-    let world = hurried().await;
+    let world = World::new().await;
     let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x1_0000));
     for (head, piece) in [
         (format!("{HEAD}content-length: 10737418240\r\n\r\n"), "x".repeat(65_536)),
@@ -116,7 +118,7 @@ async fn an_answer_that_does_not_end_is_not_read_to_its_end() {
 
 #[tokio::test]
 async fn the_largest_answer_that_is_read_has_64_kib() {
-    let world = hurried().await;
+    let world = World::new().await;
     let tokens = tokens().to_string();
     let padded = |size: usize| format!("{tokens}{}", " ".repeat(size - tokens.len()));
     drop(granted(in_time(&world, Answer::text(200, &padded(65_536))).await));
@@ -125,7 +127,7 @@ async fn the_largest_answer_that_is_read_has_64_kib() {
 
 #[tokio::test]
 async fn a_head_that_is_too_large_is_refused() {
-    let world = hurried().await;
+    let world = World::new().await;
     let field = |size: usize| Answer::json(200, &tokens()).header("x-long", &"x".repeat(size));
     drop(granted(in_time(&world, field(15 * 1024)).await));
     assert_eq!(lost(in_time(&world, field(17 * 1024)).await), TransportFault::TooLarge);
@@ -141,7 +143,7 @@ async fn a_head_that_is_too_large_is_refused() {
 
 #[tokio::test]
 async fn nesting_a_hundred_thousand_deep_does_no_harm() {
-    let world = hurried().await;
+    let world = World::new().await;
     // As deep as fits into an answer that is read, and deeper than fits.
     for levels in [30_000, 100_000] {
         for nested in ["[".repeat(levels), r#"{"access_token":"#.repeat(levels / 16), "[{\"a\":".repeat(levels / 6)] {
@@ -154,7 +156,7 @@ async fn nesting_a_hundred_thousand_deep_does_no_harm() {
 #[tokio::test]
 async fn a_compressed_answer_is_not_unpacked() {
     let packed = STANDARD.decode(PACKED).unwrap();
-    let world = hurried().await;
+    let world = World::new().await;
     for encoding in ["gzip", "br", "deflate", "zstd", "gzip, gzip, gzip"] {
         let answer = Answer::bytes(200, &packed).header("content-encoding", encoding);
         assert_eq!(lost(in_time(&world, answer).await), TransportFault::Malformed, "{encoding}");
@@ -163,7 +165,7 @@ async fn a_compressed_answer_is_not_unpacked() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_after_the_request_was_read_leaves_it_in_doubt() {
-    let world = hurried().await;
+    let world = World::new().await;
     let cut = format!("{HEAD}content-length: 500\r\n\r\n{}", tokens());
     let chunked = format!("{HEAD}transfer-encoding: chunked\r\n\r\n5\r\n{{\"acc");
     for bytes in [String::new(), HEAD.to_owned(), cut, chunked, "\0\u{1}not http\r\n\r\n".to_owned()] {
@@ -173,12 +175,22 @@ async fn a_connection_that_breaks_after_the_request_was_read_leaves_it_in_doubt(
 
 #[tokio::test]
 async fn a_request_is_sent_once_whatever_becomes_of_it() {
-    let world = hurried().await;
+    let world = World::new().await;
     drop(in_time(&world, Answer::raw("")).await);
     drop(in_time(&world, Answer::json(503, &tokens()).header("retry-after", "0")).await);
     drop(in_time(&world, Answer::json(408, &tokens())).await);
     drop(in_time(&world, Answer::json(421, &tokens())).await);
     assert_eq!(world.provider.requests().len(), 4);
+}
+
+#[tokio::test]
+async fn an_answer_nobody_asked_for_is_not_taken_for_the_next_one() {
+    let world = World::new().await;
+    let smuggled = format!("{HEAD}content-length: 29\r\n\r\n{{\"access_token\":\"smuggled\"}}   ");
+    for _ in 0..20 {
+        drop(granted(world.answered(Answer::json(200, &tokens()).followed_by(smuggled.as_bytes())).await));
+        assert_eq!(granted(world.answered_json(tokens()).await).renewed.access.expose(), "new-access");
+    }
 }
 
 #[tokio::test]
@@ -229,7 +241,7 @@ async fn an_answer_reaches_the_one_who_asked_even_when_many_ask_at_once() {
     }
 }
 
-/// Everything this process logs, at every level.
+/// Everything that is logged, at every level.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -248,10 +260,11 @@ impl Write for Log {
 async fn nothing_of_a_request_or_an_answer_is_logged_at_any_level() {
     let log = Log::default();
     let writer = log.clone();
-    tracing_subscriber::fmt()
+    // Of this thread only, where the client runs as well: others would flood it.
+    let _watched = tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
         .with_writer(move || writer.clone())
-        .init();
+        .set_default();
     let mut world = World::new().await;
     world.refresh_token = RefreshToken::new("canary-refresh".to_owned()).unwrap();
     world.client_secret = ClientSecret::new("canary-secret".to_owned());

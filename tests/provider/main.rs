@@ -9,4 +9,5 @@ mod answers;
 mod hostile;
 mod introspection;
 mod requests;
+mod tls;
 mod world;

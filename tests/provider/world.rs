@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use vault_engine::adapters::oauth::{HttpTokenEndpoint, OutboundSettings};
+use vault_engine::adapters::oauth::{HttpTokenEndpoint, OutboundError, OutboundSettings};
 use vault_engine::domain::catalog::{App, Platform};
 use vault_engine::domain::ports::{Clock, Exchange, Granted, RefreshCall, Refused, TokenEndpoint as _, TransportFault};
 use vault_engine::domain::profile::{
@@ -92,7 +92,11 @@ impl World {
 
 pub(crate) fn endpoint(url_policy: UrlPolicy) -> HttpTokenEndpoint {
     let settings = OutboundSettings { url_policy, allowed_hosts: BTreeSet::new(), extra_ca_file: None };
-    HttpTokenEndpoint::new(&settings, Arc::new(Stopped)).unwrap()
+    endpoint_with(&settings).unwrap()
+}
+
+pub(crate) fn endpoint_with(settings: &OutboundSettings) -> Result<HttpTokenEndpoint, OutboundError> {
+    HttpTokenEndpoint::new(settings, Arc::new(Stopped))
 }
 
 pub(crate) fn template(url: &str) -> UrlTemplate {

@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 /// The server. Stops when it is dropped.
 pub(crate) struct Provider {
@@ -54,6 +56,10 @@ enum Act {
     Silence,
 }
 
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 type Handler = dyn Fn(&Seen) -> Answer + Send + Sync;
 
 struct Shared {
@@ -69,6 +75,15 @@ struct Shared {
 impl Provider {
     /// Starts on a free port of the loopback interface.
     pub(crate) async fn start() -> Self {
+        Self::listen(None).await
+    }
+
+    /// Starts and speaks TLS as this server.
+    pub(crate) async fn start_tls(identity: ServerConfig) -> Self {
+        Self::listen(Some(TlsAcceptor::from(Arc::new(identity)))).await
+    }
+
+    async fn listen(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let nothing_scripted: Arc<Handler> = Arc::new(|_| Answer::text(500, "nothing scripted"));
@@ -79,7 +94,7 @@ impl Provider {
             connections: AtomicUsize::new(0),
             written: AtomicUsize::new(0),
         });
-        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        let server = tokio::spawn(serve(listener, tls, Arc::clone(&shared)));
         Self { address, shared, server }
     }
 
@@ -193,6 +208,15 @@ impl Answer {
         self
     }
 
+    /// With bytes after its end that nobody asked for. Only for ordinary answers.
+    pub(crate) fn followed_by(mut self, bytes: &[u8]) -> Self {
+        match &mut self.act {
+            Act::Reply { body, .. } => body.extend_from_slice(bytes),
+            Act::Raw(_) | Act::Drip { .. } | Act::Endless { .. } | Act::Silence => unreachable!("has no end"),
+        }
+        self
+    }
+
     /// Bytes as they are, and then the connection is closed. Without bytes: hang up.
     pub(crate) fn raw(bytes: impl Into<Vec<u8>>) -> Self {
         Self::of(Act::Raw(bytes.into()))
@@ -238,17 +262,23 @@ impl Gate {
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         shared.connections.fetch_add(1, Ordering::SeqCst);
-        connections.spawn(converse(stream, Arc::clone(&shared)));
+        stream.set_nodelay(true).unwrap();
+        let (tls, shared) = (tls.clone(), Arc::clone(&shared));
+        connections.spawn(async move {
+            match tls {
+                Some(tls) => converse(tls.accept(stream).await.ok()?, shared).await,
+                None => converse(stream, shared).await,
+            }
+        });
     }
 }
 
 /// Ends when the peer hangs up, or when the script says so.
-async fn converse(mut stream: TcpStream, shared: Arc<Shared>) -> Option<()> {
-    stream.set_nodelay(true).ok()?;
+async fn converse(mut stream: impl Stream, shared: Arc<Shared>) -> Option<()> {
     loop {
         let seen = read_request(&mut stream).await?;
         let scripted = shared.script.lock().unwrap().pop_front();
@@ -288,7 +318,7 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) -> Option<()> {
     }
 }
 
-async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
+async fn read_request(stream: &mut impl Stream) -> Option<Seen> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -305,8 +335,9 @@ async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
     Some(seen)
 }
 
-async fn write(stream: &mut TcpStream, shared: &Shared, bytes: &[u8]) -> Option<()> {
+async fn write(stream: &mut impl Stream, shared: &Shared, bytes: &[u8]) -> Option<()> {
     stream.write_all(bytes).await.ok()?;
+    stream.flush().await.ok()?;
     shared.written.fetch_add(bytes.len(), Ordering::SeqCst);
     Some(())
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,6 +66,12 @@ pub enum OutboundError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// The file has no certificate in it.
+    #[error("there is no certificate in `{}`", .path.display())]
+    NoAuthority {
+        /// The file.
+        path: PathBuf,
     },
     /// TLS cannot be set up: no certificate authorities, or ones that are not certificates.
     #[error("cannot set up TLS for calls to platforms")]
@@ -150,9 +156,7 @@ impl Outbound {
             .pool_idle_timeout(IDLE_TIME)
             .dns_resolver(GuardedResolver::new(addresses.clone()));
         if let Some(path) = &settings.extra_ca_file {
-            let pem = std::fs::read(path).map_err(|source| OutboundError::CaFile { path: path.clone(), source })?;
-            let authorities = reqwest::Certificate::from_pem_bundle(&pem).map_err(OutboundError::Tls)?;
-            builder = builder.tls_certs_merge(authorities);
+            builder = builder.tls_certs_merge(authorities(path)?);
         }
         Ok(Self { client: builder.build().map_err(OutboundError::Tls)?, addresses })
     }
@@ -194,6 +198,15 @@ impl Outbound {
         let host = url.host_str().unwrap_or_default();
         if self.addresses.permits(host, address) { Ok(()) } else { Err(TransportFault::AddressRefused) }
     }
+}
+
+fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, OutboundError> {
+    let pem = std::fs::read(path).map_err(|source| OutboundError::CaFile { path: path.to_owned(), source })?;
+    let authorities = reqwest::Certificate::from_pem_bundle(&pem).map_err(OutboundError::Tls)?;
+    if authorities.is_empty() {
+        return Err(OutboundError::NoAuthority { path: path.to_owned() });
+    }
+    Ok(authorities)
 }
 
 async fn read(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, TransportFault> {

@@ -4,13 +4,15 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use tokio::process::Command;
-use tokio::time::Instant;
+use tokio::time::timeout;
 use vault_engine::domain::ports::{KeyProvider as _, WrappedDataKey};
 
 use super::canned_kms::CannedKms;
 use super::kms::{Emulator, KmsServer, free_port, provider_at};
 use super::{Answer, answer, context};
 
+/// What the port promises for every call.
+const BOUND: Duration = Duration::from_secs(10);
 const KEY_ID: &str = "1234abcd-12ab-34cd-56ef-1234567890ab";
 
 #[tokio::test]
@@ -193,12 +195,10 @@ async fn an_answer_that_is_none_is_unavailable() {
 #[tokio::test(start_paused = true)]
 async fn a_dead_endpoint_is_unavailable_within_ten_seconds() {
     let keys = provider_at(&format!("http://127.0.0.1:{}", free_port()), KEY_ID).await;
-    let begun = Instant::now();
 
-    let got = answer(keys.generate_data_key(&context("prod", "acme", 1)).await);
+    let got = timeout(BOUND, keys.generate_data_key(&context("prod", "acme", 1))).await.map(answer);
 
-    assert_eq!(got, Answer::Unavailable("connection"));
-    assert!(begun.elapsed() <= Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(got, Ok(Answer::Unavailable("connection")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,10 +206,8 @@ async fn an_endpoint_that_never_answers_is_unavailable_within_ten_seconds() {
     // The system takes the connection; nobody ever reads from it.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let keys = provider_at(&format!("http://{}", silent.local_addr().unwrap()), KEY_ID).await;
-    let begun = Instant::now();
 
-    let got = answer(keys.generate_data_key(&context("prod", "acme", 1)).await);
+    let got = timeout(BOUND, keys.generate_data_key(&context("prod", "acme", 1))).await.map(answer);
 
-    assert_eq!(got, Answer::Unavailable("timeout"));
-    assert!(begun.elapsed() <= Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(got, Ok(Answer::Unavailable("timeout")));
 }

@@ -1,4 +1,4 @@
-//! What a key file must be before its keys are used.
+//! Who may read the key file, what it may hold, and how it comes to be.
 
 use std::os::unix::fs::PermissionsExt as _;
 
