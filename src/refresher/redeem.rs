@@ -27,8 +27,8 @@ pub(super) struct Claimed<'a> {
     pub(super) request: &'a RequestId,
 }
 
-/// What is left of a claim for storing the answer, whatever the platform does.
-const STORE_RESERVE: Duration = Duration::from_secs(5);
+/// How long the platform may take to say when a token expires; the token is stored already.
+const INTROSPECTION_LIMIT: Duration = Duration::from_secs(5);
 /// How long after an `invalid_grant` that may be a mistake the platform is asked again.
 const SECOND_OPINION: Duration = Duration::from_secs(2);
 /// How many times a failure is tried to be written down; after that the claim runs out by itself.
@@ -68,7 +68,8 @@ impl Refresher {
         let mut verdict = Verdict::AppMisconfigured;
         for client_secret in candidates {
             let Some(refresh_token) = claimed.current.connection.grant.refresh.as_ref() else { break };
-            let left = claimed.claim.deadline.since(self.parts.clock.now()).saturating_sub(STORE_RESERVE);
+            // A quarter of the claim is for storing the answer, whatever the platform does with the rest.
+            let left = claimed.claim.deadline.since(self.parts.clock.now()).saturating_sub(self.settings.lease / 4);
             let call = RefreshCall {
                 platform: claimed.platform,
                 client_id: &claimed.app.client_id,
@@ -94,6 +95,10 @@ impl Refresher {
         let mut announced = false;
         loop {
             let Ok(next) = current.connection.clone().renew(&claimed.claim, granted.renewed.clone()) else {
+                if is_ours(&current.connection, &claimed.claim, &granted) {
+                    // A write that was reported as failed had happened after all.
+                    return Ok(self.after_commit(claimed, key, &granted, current).await);
+                }
                 tracing::warn!(record = %key, "a refresh answer came too late: a newer generation is stored; the answer is dropped");
                 return Ok((Arc::new(current.connection), current.version));
             };
@@ -147,7 +152,8 @@ impl Refresher {
     async fn ask_expiry(&self, claimed: &Claimed<'_>, key: &ConnectionKey, stored: Current) -> Current {
         let token = &stored.connection.grant.access;
         let secret = claimed.app.secrets.first();
-        let Some(at) = self.parts.endpoint.introspect(claimed.platform, secret, token, STORE_RESERVE).await else {
+        let Some(at) = self.parts.endpoint.introspect(claimed.platform, secret, token, INTROSPECTION_LIMIT).await
+        else {
             return stored;
         };
         let generation = stored.connection.generation;
@@ -243,4 +249,10 @@ impl Refresher {
             record_version,
         });
     }
+}
+
+/// Whether what is stored is this very answer: the next generation, asked for in the same second.
+fn is_ours(stored: &Connection, claim: &Claim, granted: &Granted) -> bool {
+    let asked_at = granted.renewed.sent_at.unix_seconds();
+    stored.generation == claim.generation.next() && stored.grant.issued_at.unix_seconds() == asked_at
 }

@@ -4,12 +4,15 @@
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
     reason = "a test that finds nothing where something must be has failed"
 )]
 
 mod commitment;
 mod place;
 mod primitives;
+mod records;
 mod tampering;
 mod vectors;
 
