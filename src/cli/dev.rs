@@ -21,10 +21,10 @@ use crate::telemetry;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The address to serve on
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
-    listen: SocketAddr,
-    /// Where store, key and audit trail are kept
+    /// The address to serve on; `listen` of the configuration, or 127.0.0.1:50051, by default
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where store, key and audit trail are kept, whatever the configuration says
     #[arg(long, value_name = "DIR", default_value = "vault-data")]
     data_dir: PathBuf,
     /// Where the engines' keys are written (mode 0600); if it exists, its keys are used again
@@ -66,10 +66,12 @@ impl Args {
         let path = |path: &Path| path.display().to_string();
         let mut forced = vec![
             ("VAULT_ENGINE_ENVIRONMENT".to_owned(), "dev".to_owned()),
-            ("VAULT_ENGINE_LISTEN".to_owned(), self.listen.to_string()),
             ("VAULT_ENGINE_DATA_DIR".to_owned(), path(&self.data_dir)),
             ("VAULT_ENGINE_OUTBOUND__ALLOW_LOOPBACK".to_owned(), "true".to_owned()),
         ];
+        if let Some(address) = self.listen {
+            forced.push(("VAULT_ENGINE_LISTEN".to_owned(), address.to_string()));
+        }
         if let Some(folder) = &self.profiles_dir {
             forced.push(("VAULT_ENGINE_PROFILES_DIR".to_owned(), path(folder)));
         }
@@ -126,14 +128,15 @@ fn keys(file: &Path) -> Result<BTreeMap<String, EngineKey>, Failure> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).map_err(|error| at("cannot be made", &error))?;
     }
-    let texts: BTreeMap<&str, String> = keys.iter().map(|(engine, key)| (engine.as_str(), key.expose())).collect();
+    // In the order people know them; neither names nor keys have anything to escape.
+    let texts = ENGINES.iter().filter_map(|(name, _)| Some(format!("\"{name}\":\"{}\"", keys.get(*name)?.expose())));
+    let text = format!("{{{}}}\n", texts.collect::<Vec<_>>().join(","));
     let mut made = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(file)
         .map_err(|error| at("cannot be made", &error))?;
-    let written = serde_json::to_vec(&texts).map_err(Failure::from).and_then(|text| Ok(made.write_all(&text)?));
-    written.map_err(|error| at("cannot be written", &error))?;
+    made.write_all(text.as_bytes()).map_err(|error| at("cannot be written", &error))?;
     Ok(keys)
 }

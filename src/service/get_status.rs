@@ -100,6 +100,7 @@ impl PlatformStatus {
     pub const fn suggested_action(&self) -> &'static str {
         match (self.status, self.reason) {
             (ConnectionStatus::Missing, _) => "connect",
+            (ConnectionStatus::Expired, Some(Cause::AppMisconfigured)) => "contact_operator",
             (ConnectionStatus::Expired, _) => "reauth",
             (ConnectionStatus::Active, Some(_)) => "retry",
             (ConnectionStatus::Active, None) => "none",
@@ -126,13 +127,17 @@ impl PlatformStatus {
         };
         let rule = &platform.profile.refresh;
         let refreshable = connection.grant.refresh.is_some() && rule.supported;
+        let stuck = match &platform.app {
+            _ if !refreshable => Some(Cause::NotRefreshable),
+            None => Some(Cause::AppMisconfigured),
+            Some(_) => None,
+        };
         let freshness = judge(&connection.grant, &key, rule.margin, std::time::Duration::ZERO, now);
-        let (status, reason) = match (connection.health, freshness) {
-            (Health::Dead { cause, .. }, _) => (ConnectionStatus::Expired, Some(cause)),
-            (Health::Alive, Freshness::Expired) if !refreshable => {
-                (ConnectionStatus::Expired, Some(Cause::NotRefreshable))
+        let (status, reason) = match (connection.health, freshness, stuck) {
+            (Health::Dead { cause, .. }, _, _) | (Health::Alive, Freshness::Expired, Some(cause)) => {
+                (ConnectionStatus::Expired, Some(cause))
             }
-            (Health::Alive, _) => (ConnectionStatus::Active, connection.backoff.map(|backoff| backoff.cause)),
+            (Health::Alive, _, _) => (ConnectionStatus::Active, connection.backoff.map(|backoff| backoff.cause)),
         };
         Self {
             platform: key.platform,
