@@ -39,13 +39,14 @@ pub(super) struct Client {
 
 impl ClientArgs {
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
+        let key = self.key()?;
         let channel = Endpoint::from_shared(self.server.clone())?
             .tcp_nodelay(true)
             .connect_timeout(std::time::Duration::from_secs(5))
             .connect()
             .await
-            .map_err(|error| format!("no vault answers at {}: {error}", self.server))?;
-        Client::new(channel, &self.engine_id, self.key()?.expose_secret())
+            .map_err(|_| format!("no vault answers at {}: is it running? name another with --server", self.server))?;
+        Client::new(channel, &self.engine_id, key.expose_secret())
     }
 
     fn key(&self) -> Result<SecretString, Failure> {

@@ -72,10 +72,6 @@ pub(super) fn profile(section: &mut Section<'_>, id: PlatformId, policy: UrlPoli
 
     Some(Profile {
         display_name,
-        docs: docs?,
-        facts_as_of: facts_as_of?,
-        authorize_url: authorize_url?,
-        token_url: token_url?,
         refresh_url,
         revoke_url,
         introspect_url,
@@ -101,6 +97,11 @@ pub(super) fn profile(section: &mut Section<'_>, id: PlatformId, policy: UrlPoli
         refresh: section.section("refresh", refresh).unwrap_or_default(),
         errors: section.sections("errors", errors::rules).into_iter().flatten().collect(),
         limits: section.section("limits", limits).unwrap_or_default(),
+        // Last, because these give up, and whatever has not been read by then would count as unknown.
+        docs: docs?,
+        facts_as_of: facts_as_of?,
+        authorize_url: authorize_url?,
+        token_url: token_url?,
         id,
     })
 }

@@ -79,6 +79,13 @@ fn what_is_missing_and_what_is_unknown_is_said_at_once() {
 }
 
 #[test]
+fn one_fault_does_not_make_a_good_key_unknown() {
+    let found = faults(&with("refresh: { rotates: sometimes }").replace("2026-11-21", "2026-13-01"));
+    assert!(found.contains("facts_as_of:") && found.contains("refresh.rotates:"), "{found}");
+    assert!(!found.contains("not a known key"), "{found}");
+}
+
+#[test]
 fn secrets_are_sent_where_they_belong() {
     let all = faults(&with("client_secret: hunter2"));
     assert!(all.contains("client_secret: does not belong into a profile"), "{all}");
