@@ -1,10 +1,10 @@
 //! `vault-engine dev`: the same service with everything made on the spot.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::OpenOptions;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -126,7 +126,8 @@ fn keys(file: &Path) -> Result<BTreeMap<String, EngineKey>, Failure> {
     let keys: BTreeMap<String, EngineKey> =
         ENGINES.iter().map(|(name, _)| ((*name).to_owned(), EngineKey::make(&SystemRandom))).collect();
     if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| at("cannot be made", &error))?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|error| at("cannot be made", &error))?;
     }
     // In the order people know them; neither names nor keys have anything to escape.
     let texts = ENGINES.iter().filter_map(|(name, _)| Some(format!("\"{name}\":\"{}\"", keys.get(*name)?.expose())));

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{ConfigArg, Failure};
 use crate::adapters::system::SystemRandom;
@@ -92,8 +95,10 @@ impl Running {
                 tokio::time::sleep(NOTICE).await;
             }
         };
+        let asked_at = OnceLock::new();
         let deadline = async {
             lifecycle.drained().await;
+            let _ = asked_at.set(Instant::now());
             tokio::time::sleep(drain).await;
         };
         tokio::select! {
@@ -101,7 +106,8 @@ impl Running {
             () = deadline => tracing::warn!("some calls did not end before the deadline and were cut"),
         }
         // Refreshes that were sent must be stored; they run on their own and get the rest of the time.
-        if !lifecycle.finish(drain).await {
+        let spent = asked_at.get().map_or(Duration::ZERO, Instant::elapsed);
+        if !lifecycle.finish(drain.saturating_sub(spent).max(NOTICE)).await {
             tracing::error!(alarm = "unfinished", "some work did not end before the deadline");
         }
         drop(app);

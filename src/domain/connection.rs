@@ -323,7 +323,7 @@ impl Connection {
 
     /// Gives the claim back after a failure that is worth another try at `next_at`.
     ///
-    /// `in_doubt` says that the request left and no usable answer came, so that the token may have been consumed.
+    /// A `lost` answer leaves a doubt behind: the request left, and the token may have been consumed by it.
     ///
     /// # Errors
     ///
@@ -339,9 +339,8 @@ impl Connection {
             cause: failure.cause,
         });
         self.last_refresh = Some(LastRefresh { at: failure.at, outcome: RefreshOutcome::Failed(failure.cause) });
-        if failure.in_doubt && self.doubt.is_none() {
-            self.doubt = Some(Doubt { since: failure.at, attempted: false });
-        }
+        let lost = failure.lost.map(|since| Doubt { since, attempted: false });
+        self.doubt = self.doubt.or(lost);
         Ok(self)
     }
 
@@ -401,8 +400,8 @@ pub struct Failure {
     pub cause: Cause,
     /// No attempt before this; `None` where the failure says nothing about this connection.
     pub next_at: Option<Timestamp>,
-    /// Whether the platform may have consumed the refresh token.
-    pub in_doubt: bool,
+    /// When the refresh token was claimed, if the platform may have consumed it.
+    pub lost: Option<Timestamp>,
 }
 
 // === impl Claim ===

@@ -17,7 +17,7 @@ use crate::domain::connection::{Claim, ClaimRefused, Connection, Entry, Generati
 use crate::domain::error::VaultError;
 use crate::domain::freshness::{Freshness, judge};
 use crate::domain::id::{ConnectionKey, RequestId};
-use crate::domain::ports::{AuditUnavailable, Expected, RenewalOutcome, Version};
+use crate::domain::ports::{AuditUnavailable, Expected, RenewalOutcome, Version, Wanted};
 use crate::service::Loaded;
 
 /// A connection as it lies in the store.
@@ -38,17 +38,17 @@ const TURN_LIMIT: Duration = Duration::from_mins(1);
 
 impl Refresher {
     /// Runs a flight. The outcome may have been announced before this returns, while the answer is being stored.
-    pub(super) async fn attempt(&self, flight: &Flight, request: &RequestId, force: bool) -> RenewalOutcome {
+    pub(super) async fn attempt(&self, flight: &Flight, request: &RequestId, wanted: Wanted) -> RenewalOutcome {
         let began = Instant::now();
         let mut first_seen: Option<Generation> = None;
         loop {
             let current = self.read(flight.key()).await?;
             let seen = *first_seen.get_or_insert(current.connection.generation);
-            if current.connection.generation > seen || (!force && self.is_fresh(flight.key(), &current.connection)) {
+            if current.connection.generation > seen || self.is_good(flight.key(), &current.connection, wanted) {
                 // Somebody else was faster; theirs is the one refresh of this generation.
                 return Ok((Arc::new(current.connection), current.version));
             }
-            let platform = self.preflight(flight.key(), &current.connection, force)?;
+            let platform = self.preflight(flight.key(), &current.connection, wanted)?;
             let app = platform.app.as_ref().ok_or(VaultError::AppMisconfigured)?;
             let leave = self.circuits.enter(&platform.profile.id).await.map_err(|open| match open.cause {
                 Cause::AppMisconfigured => VaultError::AppMisconfigured,
@@ -77,10 +77,12 @@ impl Refresher {
         }
     }
 
-    fn is_fresh(&self, key: &ConnectionKey, connection: &Connection) -> bool {
+    /// Whether somebody else has done by now what is wanted.
+    fn is_good(&self, key: &ConnectionKey, connection: &Connection, wanted: Wanted) -> bool {
+        let Wanted::Lasting(min_ttl) = wanted else { return false };
         let Some(platform) = self.parts.catalog.get(&key.platform) else { return false };
         let margin = platform.profile.refresh.margin;
-        let freshness = judge(&connection.grant, key, margin, Duration::ZERO, self.parts.clock.now());
+        let freshness = judge(&connection.grant, key, margin, min_ttl, self.parts.clock.now());
         connection.health == Health::Alive && freshness == Freshness::Fresh
     }
 
@@ -89,7 +91,7 @@ impl Refresher {
         &self,
         key: &ConnectionKey,
         connection: &Connection,
-        force: bool,
+        wanted: Wanted,
     ) -> Result<Arc<Platform>, VaultError> {
         let now = self.parts.clock.now();
         let platform = self.parts.catalog.get(&key.platform).ok_or(VaultError::AppMisconfigured)?;
@@ -103,11 +105,18 @@ impl Refresher {
             let retry_after = backoff.next_at.since(now);
             return Err(VaultError::ProviderUnavailable { cause: backoff.cause, retry_after });
         }
-        let valid_for = connection.grant.expires_at.map_or(Duration::ZERO, |at| at.since(now));
-        let at_risk = connection.is_at_risk(&platform.profile.refresh, now, self.settings.lease);
-        if at_risk && !force && valid_for > Duration::ZERO {
-            // The old refresh token is tried once more when there is nothing left to lose by it.
-            return Err(VaultError::ProviderUnavailable { cause: Cause::LostAnswer, retry_after: valid_for });
+        if connection.grant.origin != platform.refresh_origin() {
+            tracing::error!(alarm = "origin_changed", record = %key, "a refresh token is not sent to another host than it was stored for; check the profile, or have the user connect again");
+            return Err(VaultError::AppMisconfigured);
+        }
+        let rule = &platform.profile.refresh;
+        let at_risk = connection.is_at_risk(rule, now, self.settings.lease);
+        // The old refresh token is tried once more when there is nothing left to lose by it: nobody would be handed this
+        // access token any more.
+        let expired = judge(&connection.grant, key, rule.margin, Duration::ZERO, now) == Freshness::Expired;
+        if at_risk && wanted != Wanted::Another && !expired {
+            let retry_after = connection.grant.expires_at.map_or(Duration::ZERO, |at| at.since(now));
+            return Err(VaultError::ProviderUnavailable { cause: Cause::LostAnswer, retry_after });
         }
         if !self.parts.audit.is_writable() {
             return Err(AuditUnavailable.into());

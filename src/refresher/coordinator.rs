@@ -10,7 +10,7 @@ use super::flight::{Flight, Flights};
 use crate::domain::catalog::Catalog;
 use crate::domain::connection::InstanceId;
 use crate::domain::id::{ConnectionKey, RequestId};
-use crate::domain::ports::{AuditSink, Clock, Random, Renewal, RenewalOutcome, Tasks, TokenEndpoint};
+use crate::domain::ports::{AuditSink, Clock, Random, Renewal, RenewalOutcome, Tasks, TokenEndpoint, Wanted};
 use crate::service::Records;
 
 /// The numbers of the refresh protocol.
@@ -93,12 +93,12 @@ impl Refresher {
     }
 
     /// Runs a flight where no caller can abort it: a request that was sent cannot be called back.
-    fn launch(self: &Arc<Self>, flight: Flight, request: RequestId, force: bool) {
+    fn launch(self: &Arc<Self>, flight: Flight, request: RequestId, wanted: Wanted) {
         let refresher = Arc::clone(self);
         self.parts.tasks.spawn(
             "refresh",
             Box::pin(async move {
-                let outcome = refresher.attempt(&flight, &request, force).await;
+                let outcome = refresher.attempt(&flight, &request, wanted).await;
                 flight.announce(outcome);
             }),
         );
@@ -112,12 +112,12 @@ impl Renewal for Arc<Refresher> {
         &self,
         key: &ConnectionKey,
         request: &RequestId,
-        force: bool,
+        wanted: Wanted,
         patience: Duration,
     ) -> RenewalOutcome {
         let (seat, flight) = self.flights.join(key)?;
         if let Some(flight) = flight {
-            self.launch(flight, request.clone(), force);
+            self.launch(flight, request.clone(), wanted);
         }
         seat.outcome(patience).await
     }
@@ -127,7 +127,7 @@ impl Renewal for Arc<Refresher> {
             return;
         }
         if let Ok((_, Some(flight))) = self.flights.join(key) {
-            self.launch(flight, request.clone(), false);
+            self.launch(flight, request.clone(), Wanted::Lasting(Duration::ZERO));
         }
     }
 

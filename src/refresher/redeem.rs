@@ -12,10 +12,11 @@ use super::verdict::{self, Verdict};
 use crate::domain::audit::{AuditAction, AuditEntry, AuditResult, Subject};
 use crate::domain::catalog::{App, Platform};
 use crate::domain::cause::Cause;
-use crate::domain::connection::{Claim, Connection, Entry, Failure, Superseded};
+use crate::domain::connection::{Claim, Connection, Entry, Failure, Health, Renewed, Superseded};
 use crate::domain::error::VaultError;
 use crate::domain::id::{ConnectionKey, RequestId};
 use crate::domain::ports::{Expected, Granted, RefreshCall, RenewalOutcome, Version};
+use crate::domain::profile::Rotates;
 use crate::domain::secret::ClientSecret;
 
 /// A connection this instance has announced it will refresh.
@@ -27,12 +28,16 @@ pub(super) struct Claimed<'a> {
     pub(super) request: &'a RequestId,
 }
 
-/// How long the platform may take to say when a token expires; the token is stored already.
-const INTROSPECTION_LIMIT: Duration = Duration::from_secs(5);
+/// What is left of a claim for storing the answer, whatever the platform does; of a short claim, a quarter.
+const STORE_RESERVE: Duration = Duration::from_secs(5);
+/// How long an introspection may take.
+const INTROSPECTION: Duration = Duration::from_secs(5);
 /// How long after an `invalid_grant` that may be a mistake the platform is asked again.
 const SECOND_OPINION: Duration = Duration::from_secs(2);
 /// How many times a failure is tried to be written down; after that the claim runs out by itself.
 const SETTLE_ATTEMPTS: u32 = 4;
+/// A failing connection is never tried again sooner, whatever the platform asks for.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// A platform's clock that differs by more than this from ours is worth a line in the log.
 const SKEW_WORTH_TELLING: Duration = Duration::from_secs(30);
 
@@ -68,8 +73,8 @@ impl Refresher {
         let mut verdict = Verdict::AppMisconfigured;
         for client_secret in candidates {
             let Some(refresh_token) = claimed.current.connection.grant.refresh.as_ref() else { break };
-            // A quarter of the claim is for storing the answer, whatever the platform does with the rest.
-            let left = claimed.claim.deadline.since(self.parts.clock.now()).saturating_sub(self.settings.lease / 4);
+            let reserve = STORE_RESERVE.min(self.settings.lease / 4);
+            let left = claimed.claim.deadline.since(self.parts.clock.now()).saturating_sub(reserve);
             let call = RefreshCall {
                 platform: claimed.platform,
                 client_id: &claimed.app.client_id,
@@ -95,8 +100,8 @@ impl Refresher {
         let mut announced = false;
         loop {
             let Ok(next) = current.connection.clone().renew(&claimed.claim, granted.renewed.clone()) else {
-                if is_ours(&current.connection, &claimed.claim, &granted) {
-                    // A write that was reported as failed had happened after all.
+                if holds(&current.connection, &granted.renewed) {
+                    // A write of which nobody knew whether it happened: it did.
                     return Ok(self.after_commit(claimed, key, &granted, current).await);
                 }
                 tracing::warn!(record = %key, "a refresh answer came too late: a newer generation is stored; the answer is dropped");
@@ -152,8 +157,7 @@ impl Refresher {
     async fn ask_expiry(&self, claimed: &Claimed<'_>, key: &ConnectionKey, stored: Current) -> Current {
         let token = &stored.connection.grant.access;
         let secret = claimed.app.secrets.first();
-        let Some(at) = self.parts.endpoint.introspect(claimed.platform, secret, token, INTROSPECTION_LIMIT).await
-        else {
+        let Some(at) = self.parts.endpoint.introspect(claimed.platform, secret, token, INTROSPECTION).await else {
             return stored;
         };
         let generation = stored.connection.generation;
@@ -182,11 +186,20 @@ impl Refresher {
         in_doubt: bool,
     ) -> RenewalOutcome {
         let now = self.parts.clock.now();
-        let failures = claimed.current.connection.backoff.map_or(0, |backoff| backoff.failures);
+        let connection = &claimed.current.connection;
+        let rule = &claimed.platform.profile.refresh;
+        let failures = connection.backoff.map_or(0, |backoff| backoff.failures);
         let pause = self.settings.backoff_base.saturating_mul(1 << failures.min(16)).min(self.settings.backoff_max);
-        let pause = retry_after.map_or(pause, |asked| asked.min(self.settings.backoff_max).max(Duration::from_secs(1)));
-        let in_doubt = in_doubt && !claimed.platform.profile.refresh.tolerates_retry(Duration::ZERO);
-        let failure = Failure { at: now, cause, next_at: Some(now + pause), in_doubt };
+        let lost = (in_doubt && rule.rotates != Rotates::No).then(|| claimed.claim.deadline - self.settings.lease);
+        // Where the platform honours the old token for a while, the next try has to come within it.
+        let window = connection
+            .doubt
+            .map(|doubt| doubt.since)
+            .or(lost)
+            .map_or(Duration::ZERO, |since| rule.reuse_window.saturating_sub(now.since(since)));
+        let pause = if window.is_zero() { pause } else { pause.min(window / 2) };
+        let pause = retry_after.map_or(pause, |asked| asked.min(self.settings.backoff_max)).max(SHORTEST_PAUSE);
+        let failure = Failure { at: now, cause, next_at: Some(now + pause), lost };
         let error = VaultError::ProviderUnavailable { cause, retry_after: pause };
         self.settle(key, claimed, error, |connection| connection.release(&claimed.claim, failure)).await
     }
@@ -194,12 +207,13 @@ impl Refresher {
     /// The connection itself is not touched beyond giving the claim back: it is not the user's fault.
     async fn blame_the_app(&self, key: &ConnectionKey, claimed: &Claimed<'_>) -> RenewalOutcome {
         let now = self.parts.clock.now();
-        let failure = Failure { at: now, cause: Cause::AppMisconfigured, next_at: None, in_doubt: false };
+        let failure = Failure { at: now, cause: Cause::AppMisconfigured, next_at: None, lost: None };
         let error = VaultError::AppMisconfigured;
         self.settle(key, claimed, error, |connection| connection.release(&claimed.claim, failure)).await
     }
 
-    /// Writes a failure down, unless somebody else's success is there already: then that is the outcome.
+    /// Writes a failure down, unless somebody else's success is there already: then that is the outcome. Where somebody
+    /// else has taken the claim over, a death is theirs to declare.
     async fn settle(
         &self,
         key: &ConnectionKey,
@@ -208,8 +222,12 @@ impl Refresher {
         transition: impl Fn(Connection) -> Result<Connection, Superseded>,
     ) -> RenewalOutcome {
         let mut current = claimed.current.clone();
+        let mut superseded = false;
         for _ in 0..SETTLE_ATTEMPTS {
-            let Ok(next) = transition(current.connection.clone()) else { break };
+            let Ok(next) = transition(current.connection.clone()) else {
+                superseded = true;
+                break;
+            };
             let expected = Expected::Version(current.version);
             match self.parts.records.save(key, expected, &Entry::Live(Box::new(next))).await {
                 Ok(_) => return Err(failure),
@@ -220,7 +238,12 @@ impl Refresher {
         if current.connection.generation > claimed.claim.generation {
             return Ok((Arc::new(current.connection), current.version));
         }
-        Err(failure)
+        match (failure, current.connection.health) {
+            (VaultError::ReauthRequired { .. }, Health::Alive) if superseded => {
+                Err(VaultError::Contended { retry_after: SHORTEST_PAUSE })
+            }
+            (failure, Health::Alive | Health::Dead { .. }) => Err(failure),
+        }
     }
 
     fn write_down(&self, key: &ConnectionKey, request: &RequestId, outcome: &RenewalOutcome, latency: Duration) {
@@ -251,8 +274,7 @@ impl Refresher {
     }
 }
 
-/// Whether what is stored is this very answer: the next generation, asked for in the same second.
-fn is_ours(stored: &Connection, claim: &Claim, granted: &Granted) -> bool {
-    let asked_at = granted.renewed.sent_at.unix_seconds();
-    stored.generation == claim.generation.next() && stored.grant.issued_at.unix_seconds() == asked_at
+/// Whether a connection has the tokens of this answer.
+fn holds(connection: &Connection, renewed: &Renewed) -> bool {
+    connection.grant.access.expose() == renewed.access.expose()
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::domain::cause::Cause;
 use crate::domain::connection::Connection;
 use crate::domain::ports::{Exchange, Granted, Refused, TransportFault};
-use crate::domain::profile::{ErrorRule, Means, Profile};
+use crate::domain::profile::{ErrorRule, Means, Profile, Rotates};
 use crate::domain::time::Timestamp;
 
 /// What to do about an exchange.
@@ -91,7 +91,7 @@ pub(super) fn guess_cause(connection: &Connection, profile: &Profile, now: Times
     const DAY: Duration = Duration::from_hours(24);
     let rule = &profile.refresh;
     let older_than = |since: Timestamp, days: Option<u32>| days.is_some_and(|days| now.since(since) >= DAY * days);
-    if connection.doubt.is_some() {
+    if connection.doubt.is_some() && rule.rotates != Rotates::No {
         Cause::LostAnswer
     } else if older_than(connection.created_at, rule.max_days)
         || connection.grant.refresh_expires_at.is_some_and(|at| at <= now)

@@ -10,7 +10,7 @@ use crate::domain::connection::{Connection, Entry, Health};
 use crate::domain::error::VaultError;
 use crate::domain::freshness::{Freshness, judge};
 use crate::domain::id::{ConnectionKey, RequestId};
-use crate::domain::ports::{Clock, Renewal, Version};
+use crate::domain::ports::{Clock, Renewal, Version, Wanted};
 use crate::domain::secret::AccessToken;
 use crate::domain::time::Timestamp;
 
@@ -116,8 +116,9 @@ impl GetToken {
     }
 
     async fn renew_before(&self, query: &GetTokenQuery) -> Result<GetTokenAnswer, VaultError> {
+        let wanted = if query.force_refresh { Wanted::Another } else { Wanted::Lasting(query.min_ttl) };
         let (connection, version) =
-            self.renewal.renew_and_wait(&query.key, &query.request, query.force_refresh, query.patience).await?;
+            self.renewal.renew_and_wait(&query.key, &query.request, wanted, query.patience).await?;
         Ok(GetTokenAnswer { refreshed: true, ..GetTokenAnswer::of(&connection, version) })
     }
 

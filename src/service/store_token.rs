@@ -55,7 +55,8 @@ pub struct StoreTokenAnswer {
 // === impl StoreToken ===
 
 impl StoreToken {
-    /// Stores the tokens as a new generation. A refresh in flight for the old one finds that out and drops its answer.
+    /// Stores the tokens as a new generation. A refresh in flight for the old one finds that out and drops its answer,
+    /// unless the refresh token it uses is kept.
     ///
     /// # Errors
     ///
@@ -72,8 +73,9 @@ impl StoreToken {
                     (loaded.expected(), loaded.entry.next_generation(), live)
                 }
             };
-            let kept = live.filter(|_| command.keep_refresh_token).and_then(|live| live.grant.refresh.clone());
-            let refresh = command.refresh.clone().or(kept);
+            let keeping = command.keep_refresh_token && command.refresh.is_none();
+            let kept = live.filter(|live| keeping && live.grant.refresh.is_some());
+            let refresh = command.refresh.clone().or_else(|| kept.and_then(|live| live.grant.refresh.clone()));
             let refreshable = refresh.is_some() && platform.profile.refresh.supported;
             let stated = command.expires_at.map_or(Stated::Nothing, Stated::At);
             let access = command.access.expose();
@@ -91,6 +93,13 @@ impl StoreToken {
             let mut connection = Connection::stored(grant, generation, now);
             if let Some(live) = live {
                 connection.created_at = live.created_at;
+            }
+            if let Some(live) = kept {
+                // A refresh in flight is about to replace the token that is kept, so its answer must find its place: on
+                // a platform that rotates, dropping it would lose the grant.
+                connection.generation = live.generation;
+                connection.renewal = live.renewal;
+                connection.doubt = live.doubt;
             }
             match self.records.save(&command.key, expected, &Entry::Live(Box::new(connection))).await {
                 Ok(version) => return Ok(StoreTokenAnswer { version, replaced: live.is_some(), refreshable }),

@@ -93,7 +93,7 @@ fn an_answer_for_an_older_generation_is_dropped() {
 #[test]
 fn failures_are_counted_from_the_first_one() {
     let (claimed, claim) = connection().claim(A, 1, at(100), LEASE).unwrap();
-    let failure = |s| Failure { at: at(s), cause: Cause::ProviderOutage, next_at: Some(at(s + 30)), in_doubt: false };
+    let failure = |s| Failure { at: at(s), cause: Cause::ProviderOutage, next_at: Some(at(s + 30)), lost: None };
     let once = claimed.release(&claim, failure(101)).unwrap();
     let (again, claim) = once.claim(A, 2, at(140), LEASE).unwrap();
     let twice = again.release(&claim, failure(141)).unwrap().backoff.unwrap();

@@ -14,7 +14,7 @@ pub use audit::{AuditSink, AuditUnavailable};
 pub use clock::Clock;
 pub use keys::{DataKey, EncryptionContext, KeyError, KeyFault, KeyProvider, WrappedDataKey};
 pub use random::Random;
-pub use renewal::{Renewal, RenewalOutcome};
+pub use renewal::{Renewal, RenewalOutcome, Wanted};
 pub use store::{Address, Expected, MAX_VALUE_BYTES, Store, StoreError, Stored, UserDrawer, Version};
 pub use tasks::Tasks;
 pub use token_endpoint::{Exchange, Granted, RefreshCall, Refused, TokenEndpoint, TransportFault};

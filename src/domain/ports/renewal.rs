@@ -10,18 +10,25 @@ use crate::domain::connection::Connection;
 use crate::domain::error::VaultError;
 use crate::domain::id::{ConnectionKey, RequestId};
 
+/// What a caller asks of a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// A token that is valid for at least this long. One that is by now is taken as it is.
+    Lasting(Duration),
+    /// Another token than there is: the platform has just refused that one.
+    Another,
+}
+
 /// Renews connections: at most one refresh per connection runs here, whoever asks and however often.
 #[async_trait]
 pub trait Renewal: Send + Sync {
     /// Joins the refresh of this connection, beginning one if none runs, and waits for its end, at most `patience`.
     /// The refresh itself goes on whether or not anybody waits.
-    ///
-    /// A token that is fresh by now is taken as it is, unless `force`.
     async fn renew_and_wait(
         &self,
         key: &ConnectionKey,
         request: &RequestId,
-        force: bool,
+        wanted: Wanted,
         patience: Duration,
     ) -> RenewalOutcome;
 
