@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::caller::{Caller, Credentials};
 use super::doors::Door;
-use super::registry::Registry;
+use super::registry::{NotVerified, Registry};
 use crate::domain::audit::{AuditAction, AuditEntry, AuditResult, Subject};
 use crate::domain::error::{InvalidArgument, VaultError};
 use crate::domain::id::ConnectionKey;
@@ -37,14 +37,23 @@ pub struct Guard {
 }
 
 /// A call at the door.
-#[derive(Debug, Clone)]
-pub struct Call {
+#[derive(Debug)]
+pub struct Arrival {
     /// Its id across all logs.
     pub request: RequestId,
+    /// The method it is routed to, if the API has it.
+    pub method: Option<Method>,
     /// Where it came from.
     pub peer: Option<String>,
-    /// What it presents.
-    pub credentials: Credentials,
+    /// What it presents; `None`: nothing well formed.
+    pub credentials: Option<Credentials>,
+}
+
+/// A call of somebody who has proven who they are. If it is dropped, because its request could not be read, that is
+/// written down.
+pub struct Call {
+    caller: Caller,
+    record: Record,
 }
 
 /// Why a call was not let through, or came back without what it went for.
@@ -116,12 +125,30 @@ impl Guard {
         self.pass(call, &self.delete_token, read).await
     }
 
-    /// Writes down a call whose credentials were not even well formed. It gets the answer of every other nobody.
-    pub fn turn_away(&self, method: Option<Method>, request: RequestId, peer: Option<String>) -> Refusal {
-        let action = method.map_or(AuditAction::UnknownMethod, AuditAction::Call);
-        let mut record = Record::begin(self, request, peer, action);
-        record.post(AuditResult::Denied, "malformed_credentials");
-        Refusal::Unauthenticated
+    /// Finds out who calls, before anything of the request is read. Whoever is nobody gets one answer, whatever is
+    /// wrong.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unauthenticated`].
+    pub fn admit(&self, arrival: Arrival) -> Result<Call, Refusal> {
+        let Arrival { request, method, peer, credentials } = arrival;
+        let mut record = Record::begin(self, request, method, peer);
+        let verified = match &credentials {
+            Some(credentials) => self.registry.verify(credentials).map_err(NotVerified::reason),
+            None => Err("malformed_credentials"),
+        };
+        match verified {
+            Ok(caller) => {
+                record.known_as(&caller);
+                Ok(Call { caller, record })
+            }
+            Err(reason) => {
+                // Not waited for: whoever has no credentials must not be able to make the vault wait for its disk.
+                record.post(AuditResult::Denied, reason);
+                Err(Refusal::Unauthenticated)
+            }
+        }
     }
 
     async fn pass<D: Door>(
@@ -130,16 +157,8 @@ impl Guard {
         door: &D,
         read: impl FnOnce(&Caller) -> Result<D::Query, Refusal> + Send,
     ) -> Result<D::Answer, Refusal> {
-        let mut record = Record::begin(self, call.request, call.peer, AuditAction::Call(D::METHOD));
-        let caller = match self.registry.verify(&call.credentials) {
-            Ok(caller) => caller,
-            Err(nobody) => {
-                // Not waited for: whoever has no credentials must not be able to make the vault wait for its disk.
-                record.post(AuditResult::Denied, nobody.reason());
-                return Err(Refusal::Unauthenticated);
-            }
-        };
-        record.known_as(&caller);
+        let Call { caller, mut record } = call;
+        record.passes(D::METHOD);
         let answer = self.beyond_the_door(&caller, door, read, &mut record).await;
         let (result, reason, version) = match &answer {
             Ok(answer) => (AuditResult::Ok, "", D::version(answer)),
@@ -155,7 +174,7 @@ impl Guard {
         caller: &Caller,
         door: &D,
         read: impl FnOnce(&Caller) -> Result<D::Query, Refusal> + Send,
-        record: &mut Record<'_>,
+        record: &mut Record,
     ) -> Result<D::Answer, Refusal> {
         if !caller.may(D::METHOD.action()) {
             return Err(Refusal::NotPermitted);
@@ -170,18 +189,21 @@ impl Guard {
     }
 }
 
-/// The audit entry of one call. If the call is dropped before it is written, because the caller went away, that is
-/// written instead.
-struct Record<'a> {
-    guard: &'a Guard,
+/// The audit entry of one call. If it is dropped before it is written, it says so itself.
+struct Record {
+    audit: Arc<dyn AuditSink>,
     began: Instant,
     entry: Option<AuditEntry>,
 }
 
 // === impl Record ===
 
-impl<'a> Record<'a> {
-    fn begin(guard: &'a Guard, request_id: RequestId, peer: Option<String>, action: AuditAction) -> Self {
+impl Record {
+    fn begin(guard: &Guard, request_id: RequestId, method: Option<Method>, peer: Option<String>) -> Self {
+        let (action, reason) = match method {
+            Some(method) => (AuditAction::Call(method), "unreadable_request"),
+            None => (AuditAction::UnknownMethod, "unknown_method"),
+        };
         let entry = AuditEntry {
             at: guard.clock.now(),
             request_id,
@@ -190,12 +212,21 @@ impl<'a> Record<'a> {
             peer,
             action,
             subject: Subject::default(),
-            result: AuditResult::Cancelled,
-            reason: "caller_gone",
+            result: AuditResult::Failed,
+            reason,
             latency: std::time::Duration::ZERO,
             record_version: None,
         };
-        Self { guard, began: Instant::now(), entry: Some(entry) }
+        Self { audit: Arc::clone(&guard.audit), began: Instant::now(), entry: Some(entry) }
+    }
+
+    /// The request was read. If nothing more is heard of it, the caller went away.
+    fn passes(&mut self, method: Method) {
+        if let Some(entry) = &mut self.entry {
+            entry.action = AuditAction::Call(method);
+            entry.result = AuditResult::Cancelled;
+            entry.reason = "caller_gone";
+        }
     }
 
     fn known_as(&mut self, caller: &Caller) {
@@ -218,14 +249,14 @@ impl<'a> Record<'a> {
         version: Option<u64>,
     ) -> Result<(), AuditUnavailable> {
         match self.close(result, reason, version) {
-            Some(entry) => self.guard.audit.append(entry).await,
+            Some(entry) => self.audit.append(entry).await,
             None => Err(AuditUnavailable),
         }
     }
 
     fn post(&mut self, result: AuditResult, reason: &'static str) {
         if let Some(entry) = self.close(result, reason, None) {
-            self.guard.audit.post(entry);
+            self.audit.post(entry);
         }
     }
 
@@ -235,9 +266,11 @@ impl<'a> Record<'a> {
     }
 }
 
-impl Drop for Record<'_> {
+impl Drop for Record {
     fn drop(&mut self) {
-        self.post(AuditResult::Cancelled, "caller_gone");
+        if let Some(AuditEntry { result, reason, .. }) = self.entry {
+            self.post(result, reason);
+        }
     }
 }
 

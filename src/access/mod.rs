@@ -11,7 +11,7 @@ mod registry;
 
 pub use caller::{Caller, Credentials};
 pub use engine_key::{EngineKey, KeyVerifier, MalformedKey, Pepper};
-pub use guard::{Call, Guard, Refusal};
+pub use guard::{Arrival, Call, Guard, Refusal};
 pub use registry::{Engine, Registry};
 
 // What passes through the guard: the use cases' own words, so that the transport needs to know nothing behind it.

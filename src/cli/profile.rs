@@ -40,8 +40,13 @@ fn check(files: &[PathBuf], allow_loopback: bool) -> Result<ExitCode, Failure> {
     for fault in &faults {
         output::say(fault.to_string());
     }
-    let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
-    output::note(format!("{}, {}", count(files.len(), "file"), count(faults.len(), "fault")));
+    let verdict = match faults.len() {
+        0 => "no fault".to_owned(),
+        1 => "1 fault".to_owned(),
+        many => format!("{many} faults"),
+    };
+    let read = if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
+    output::note(format!("{read}, {verdict}"));
     Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

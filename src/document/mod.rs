@@ -146,9 +146,12 @@ impl Document {
         }
     }
 
-    /// What set the field at `path`, or the section it is in.
+    /// What set the field at `path`, or the section it is in, or a field of a section that only overlays made.
     fn overlay(&self, path: &str) -> Option<&Overlay> {
-        outline::ancestors(path).find_map(|ancestor| self.overlays.get(ancestor))
+        let above = outline::ancestors(path).find_map(|ancestor| self.overlays.get(ancestor));
+        let is_inside = |field: &str| field.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+        let inside = || self.overlays.iter().find(|(field, _)| is_inside(field)).map(|(_, overlay)| overlay);
+        above.or_else(|| if self.outline.has(path) { None } else { inside() })
     }
 }
 

@@ -78,6 +78,11 @@ impl Outline {
     pub(super) fn line_of(&self, path: &str) -> Option<usize> {
         ancestors(path).find_map(|path| self.lines.get(path).copied())
     }
+
+    /// Whether the text itself has something at `path`.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.lines.contains_key(path)
+    }
 }
 
 /// The path of a key of the section at `parent`.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout};
+
 use super::{Loaded, Records, enabled};
 use crate::domain::catalog::Catalog;
 use crate::domain::cause::Cause;
@@ -10,7 +12,7 @@ use crate::domain::connection::{Connection, Entry, Health};
 use crate::domain::error::VaultError;
 use crate::domain::freshness::{Freshness, judge};
 use crate::domain::id::{ConnectionKey, RequestId};
-use crate::domain::ports::{Clock, Renewal, Version, Wanted};
+use crate::domain::ports::{Clock, Renewal, StoreError, Version, Wanted};
 use crate::domain::secret::AccessToken;
 use crate::domain::time::Timestamp;
 
@@ -35,7 +37,7 @@ pub struct GetTokenQuery {
     pub min_ttl: Duration,
     /// Whether to renew whatever the token looks like.
     pub force_refresh: bool,
-    /// How long the caller waits for a renewal.
+    /// How long the caller waits.
     pub patience: Duration,
     /// The call this is part of.
     pub request: RequestId,
@@ -73,9 +75,10 @@ impl GetToken {
     /// token is never handed out.
     pub async fn run(&self, query: &GetTokenQuery) -> Result<GetTokenAnswer, VaultError> {
         let platform = enabled(&self.catalog, &query.key.platform)?;
-        let Some(Loaded { entry: Entry::Live(connection), version }) = self.load(&query.key).await? else {
-            return Err(VaultError::Missing);
-        };
+        let asked_at = Instant::now();
+        let loaded = self.load(&query.key, query.patience).await?;
+        let Some(Loaded { entry: Entry::Live(connection), version }) = loaded else { return Err(VaultError::Missing) };
+        let patience = query.patience.saturating_sub(asked_at.elapsed());
         if let Health::Dead { cause, .. } = connection.health {
             return Err(VaultError::ReauthRequired { cause });
         }
@@ -91,7 +94,7 @@ impl GetToken {
                 Ok(answer.with_warning(Cause::NotRefreshable.as_str()))
             }
             (Freshness::Stale, false) => Ok(self.renew_behind(query, &connection, now, answer)),
-            (Freshness::TooShort, false) => match self.renew_before(query).await {
+            (Freshness::TooShort, false) => match self.renew_before(query, patience).await {
                 Ok(renewed) => Ok(renewed),
                 Err(dead @ (VaultError::ReauthRequired { .. } | VaultError::Missing)) => Err(dead),
                 // The token at hand is valid, if not for as long as was wished.
@@ -99,14 +102,16 @@ impl GetToken {
             },
             // Whoever forces a renewal knows that the token at hand is no good.
             (Freshness::Expired, _) | (Freshness::Stale | Freshness::TooShort | Freshness::Fresh, true) => {
-                self.renew_before(query).await
+                self.renew_before(query, patience).await
             }
         }
     }
 
-    /// Reads the connection. While the store is away, an answer that waits to be stored serves in its place.
-    async fn load(&self, key: &ConnectionKey) -> Result<Option<Loaded>, VaultError> {
-        let loaded = self.records.load(key).await;
+    /// Reads the connection. While the store is away, an answer that waits to be stored serves in its place. A store
+    /// that hangs is away as far as a caller with less patience can tell.
+    async fn load(&self, key: &ConnectionKey, patience: Duration) -> Result<Option<Loaded>, VaultError> {
+        let hangs = || Err(VaultError::Store(StoreError::unavailable("timeout")));
+        let loaded = timeout(patience, self.records.load(key)).await.unwrap_or_else(|_| hangs());
         if let Err(VaultError::Store(_)) = loaded
             && let Some(Ok((connection, version))) = self.renewal.in_hand(key)
         {
@@ -115,10 +120,9 @@ impl GetToken {
         loaded
     }
 
-    async fn renew_before(&self, query: &GetTokenQuery) -> Result<GetTokenAnswer, VaultError> {
+    async fn renew_before(&self, query: &GetTokenQuery, patience: Duration) -> Result<GetTokenAnswer, VaultError> {
         let wanted = if query.force_refresh { Wanted::Another } else { Wanted::Lasting(query.min_ttl) };
-        let (connection, version) =
-            self.renewal.renew_and_wait(&query.key, &query.request, wanted, query.patience).await?;
+        let (connection, version) = self.renewal.renew_and_wait(&query.key, &query.request, wanted, patience).await?;
         Ok(GetTokenAnswer { refreshed: true, ..GetTokenAnswer::of(&connection, version) })
     }
 

@@ -1,5 +1,6 @@
 //! Connections as they lie in the store: sealed, versioned, and never older than last seen.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::floor::{Floor, Mark};
@@ -41,8 +42,11 @@ impl Records {
     /// When the store or the keys are not at hand, or what is stored cannot be trusted.
     pub async fn load(&self, key: &ConnectionKey) -> Result<Option<Loaded>, VaultError> {
         let mark = self.floor.mark(key);
-        let stored = self.store.get(&Address::Connection(key.clone())).await?;
-        self.open(key, mark, stored.as_ref(), None).await.inspect_err(|error| alarm(key, error))
+        let opened = async {
+            let stored = self.store.get(&Address::Connection(key.clone())).await?;
+            self.open(key, mark, stored.as_ref(), None).await
+        };
+        opened.await.inspect_err(|error| alarm(key, error))
     }
 
     /// Writes a connection over the version it was read at.
@@ -52,7 +56,7 @@ impl Records {
     /// [`VaultError::WriteContended`] when somebody else wrote in between.
     pub async fn save(&self, key: &ConnectionKey, expected: Expected, entry: &Entry) -> Result<Version, VaultError> {
         let version = expected.next();
-        let sealed = self.sealer.seal(key, version, entry).await?;
+        let sealed = self.sealer.seal(key, version, entry).await.inspect_err(|error| alarm(key, error))?;
         self.store.put(&Address::Connection(key.clone()), expected, sealed).await?;
         self.floor.wrote(key, version);
         Ok(version)
@@ -77,7 +81,8 @@ impl Records {
                 (key, mark)
             })
             .collect();
-        let drawer = self.store.list_user(tenant, user).await?;
+        let drawer = self.store.list_user(tenant, user).await.map_err(VaultError::from);
+        let drawer = drawer.inspect_err(|error| alarm(&format_args!("{tenant}/{user}"), error))?;
         let mut loaded = Vec::with_capacity(drawer.connections.len());
         for (key, mark) in keys {
             let found = drawer.connections.iter().find(|(platform, _)| *platform == key.platform);
@@ -116,7 +121,7 @@ impl Loaded {
     }
 }
 
-fn alarm(key: &ConnectionKey, error: &VaultError) {
+fn alarm(record: &impl fmt::Display, error: &VaultError) {
     if let VaultError::Corrupt(corrupt) = error {
         let advice = match corrupt {
             CorruptRecord::Rollback | CorruptRecord::Vanished => {
@@ -128,6 +133,6 @@ fn alarm(key: &ConnectionKey, error: &VaultError) {
             | CorruptRecord::Content
             | CorruptRecord::KeyMissing => "somebody else writes to the store, or it is damaged",
         };
-        tracing::error!(alarm = "record_corrupt", reason = corrupt.reason(), record = %key, advice, "a record cannot be trusted");
+        tracing::error!(alarm = "record_corrupt", reason = corrupt.reason(), %record, advice, "a record cannot be trusted");
     }
 }

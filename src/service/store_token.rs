@@ -90,6 +90,7 @@ impl StoreToken {
                 refresh_expires_at: None,
                 origin: platform.refresh_origin(),
             };
+            let renewable = refreshable && platform.app.is_some();
             let mut connection = Connection::stored(grant, generation, now);
             if let Some(live) = live {
                 connection.created_at = live.created_at;
@@ -102,7 +103,9 @@ impl StoreToken {
                 connection.doubt = live.doubt;
             }
             match self.records.save(&command.key, expected, &Entry::Live(Box::new(connection))).await {
-                Ok(version) => return Ok(StoreTokenAnswer { version, replaced: live.is_some(), refreshable }),
+                Ok(version) => {
+                    return Ok(StoreTokenAnswer { version, replaced: live.is_some(), refreshable: renewable });
+                }
                 Err(VaultError::WriteContended) => {}
                 Err(error) => return Err(error),
             }

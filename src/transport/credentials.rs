@@ -1,6 +1,6 @@
-//! The shape of the credential headers: the one thing a tonic interceptor can check.
+//! The credential headers: who calls is known before anything of the request is read.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
@@ -8,13 +8,17 @@ use tonic::{Request, Status};
 
 use super::context::CallContext;
 use super::status;
-use crate::access::{Credentials, Guard};
+use crate::access::{Arrival, Call, Credentials, Guard};
 
-/// Takes the credentials out of a call's headers, or turns the call away.
+/// Takes the credentials out of a call's headers and has them verified, or turns the call away.
 #[derive(Clone)]
 pub(super) struct TakeCredentials {
     pub(super) guard: Arc<Guard>,
 }
+
+/// A call that was let in, on its way to the method: taken once.
+#[derive(Clone)]
+pub(super) struct Admitted(Arc<Mutex<Option<Call>>>);
 
 const ENGINE_ID: &str = "x-engine-id";
 const ENGINE_KEY: &str = "x-engine-key";
@@ -26,18 +30,25 @@ const LONGEST: usize = 128;
 
 impl Interceptor for TakeCredentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let Some(credentials) = credentials(request.metadata()) else {
-            let context = request.extensions_mut().remove::<CallContext>();
-            let Some(CallContext { request, method, peer }) = context else {
-                return Err(Status::internal("internal fault"));
-            };
-            return Err(status::of(&self.guard.turn_away(method, request, peer)));
+        let Some(CallContext { request: id, method, peer }) = request.extensions().get::<CallContext>().cloned() else {
+            return Err(Status::internal("internal fault"));
         };
+        let credentials = credentials(request.metadata());
+        let call = self.guard.admit(Arrival { request: id, method, peer, credentials });
+        let call = call.map_err(|refusal| status::of(&refusal))?;
         // Nothing behind this point sees the key in a header, where it could be forwarded or logged.
         request.metadata_mut().remove(ENGINE_ID);
         request.metadata_mut().remove(ENGINE_KEY);
-        request.extensions_mut().insert(credentials);
+        request.extensions_mut().insert(Admitted(Arc::new(Mutex::new(Some(call)))));
         Ok(request)
+    }
+}
+
+// === impl Admitted ===
+
+impl Admitted {
+    pub(super) fn take(&self) -> Option<Call> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

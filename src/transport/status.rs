@@ -1,10 +1,12 @@
 //! What a refusal looks like on the wire: all of it, in one match.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use prost::Message;
+use prost_types::Any;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic_types::pb;
 
 use crate::access::Refusal;
 use crate::domain::error::VaultError;
@@ -15,26 +17,52 @@ const DOMAIN: &str = "vault-engine";
 /// When to try again where nothing better is known.
 const SOON: Duration = Duration::from_secs(1);
 
+/// `google.rpc.ErrorInfo`, as `tonic_types` has it but for the order of its metadata: there it is random, and equal
+/// refusals have to be equal to the byte.
+#[derive(Clone, PartialEq, Message)]
+struct ErrorInfo {
+    #[prost(string, tag = "1")]
+    reason: String,
+    #[prost(string, tag = "2")]
+    domain: String,
+    #[prost(btree_map = "string, string", tag = "3")]
+    metadata: BTreeMap<String, String>,
+}
+
 /// The status a refusal is answered with. It says what to do, and nothing about how things are inside.
 pub(super) fn of(refusal: &Refusal) -> Status {
     let (code, reason, suggested_action) = face(refusal);
-    let mut facts = HashMap::from([
+    let mut metadata = BTreeMap::from([
         ("error_code".to_owned(), reason.as_str_name().to_ascii_lowercase()),
         ("suggested_action".to_owned(), suggested_action.to_owned()),
     ]);
     if let Refusal::Failed(VaultError::ReauthRequired { cause } | VaultError::ProviderUnavailable { cause, .. }) =
         refusal
     {
-        facts.insert("cause".to_owned(), cause.as_str().to_owned());
+        metadata.insert("cause".to_owned(), cause.as_str().to_owned());
     }
-    let mut details = ErrorDetails::with_error_info(reason.as_str_name(), DOMAIN, facts);
+    let info = ErrorInfo { reason: reason.as_str_name().to_owned(), domain: DOMAIN.to_owned(), metadata };
+    let mut details = vec![detail("ErrorInfo", &info)];
     if let Some(retry_after) = retry_after(refusal) {
-        details.set_retry_info(Some(retry_after));
+        let retry_delay = prost_types::Duration::try_from(retry_after).ok();
+        details.push(detail("RetryInfo", &pb::RetryInfo { retry_delay }));
     }
     if let Refusal::Failed(VaultError::Invalid(invalid)) = refusal {
-        details.add_bad_request_violation(invalid.field, invalid.fault.to_string());
+        let violation = pb::bad_request::FieldViolation {
+            field: invalid.field.to_owned(),
+            description: invalid.fault.to_string(),
+            ..pb::bad_request::FieldViolation::default()
+        };
+        details.push(detail("BadRequest", &pb::BadRequest { field_violations: vec![violation] }));
     }
-    Status::with_error_details(code, message(refusal), details)
+    let message = message(refusal);
+    let whole = pb::Status { code: code.into(), message: message.clone(), details };
+    Status::with_details(code, message, whole.encode_to_vec().into())
+}
+
+/// One of the messages in `google/rpc/error_details.proto`.
+fn detail(name: &str, message: &impl Message) -> Any {
+    Any { type_url: format!("type.googleapis.com/google.rpc.{name}"), value: message.encode_to_vec() }
 }
 
 /// Status code, reason, and what the caller should do.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tonic::{Extensions, Request, Response, Status};
 
 use super::context::CallContext;
+use super::credentials::Admitted;
 use super::{convert, status};
-use crate::access::{Call, Credentials, Guard, Refusal};
+use crate::access::{Call, Guard, Refusal};
 use crate::domain::error::VaultError;
 use crate::domain::id::RequestId;
 use crate::pb::vault_v1::token_vault_server::TokenVault;
@@ -24,16 +25,15 @@ pub(super) struct TokenVaultApi {
 impl TokenVault for TokenVaultApi {
     async fn store_token(&self, request: Request<StoreTokenRequest>) -> Result<Response<StoreTokenResponse>, Status> {
         let (_, mut extensions, message) = request.into_parts();
-        let call = call(&mut extensions)?;
-        let id = call.request.clone();
+        let (call, id) = call(&mut extensions)?;
         let answer = self.guard.store_token(call, |caller| convert::store_token(caller, message)).await;
         answer.map(convert::store_token_answer).map(Response::new).map_err(|refusal| refuse(&id, &refusal))
     }
 
     async fn get_token(&self, request: Request<GetTokenRequest>) -> Result<Response<GetTokenResponse>, Status> {
         let (headers, mut extensions, message) = request.into_parts();
-        let call = call(&mut extensions)?;
-        let (id, patience) = (call.request.clone(), convert::patience(&headers));
+        let (call, id) = call(&mut extensions)?;
+        let patience = convert::patience(&headers);
         let read = |caller: &_| convert::get_token(caller, &message, id.clone(), patience);
         let answer = self.guard.get_token(call, read).await;
         answer.map(convert::get_token_answer).map(Response::new).map_err(|refusal| refuse(&id, &refusal))
@@ -41,8 +41,7 @@ impl TokenVault for TokenVaultApi {
 
     async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         let (_, mut extensions, message) = request.into_parts();
-        let call = call(&mut extensions)?;
-        let id = call.request.clone();
+        let (call, id) = call(&mut extensions)?;
         let answer = self.guard.get_status(call, |caller| convert::get_status(caller, &message)).await;
         answer.map(convert::get_status_answer).map(Response::new).map_err(|refusal| refuse(&id, &refusal))
     }
@@ -52,20 +51,20 @@ impl TokenVault for TokenVaultApi {
         request: Request<DeleteTokenRequest>,
     ) -> Result<Response<DeleteTokenResponse>, Status> {
         let (_, mut extensions, message) = request.into_parts();
-        let call = call(&mut extensions)?;
-        let id = call.request.clone();
+        let (call, id) = call(&mut extensions)?;
         let answer = self.guard.delete_token(call, |caller| convert::delete_token(caller, &message)).await;
         answer.map(convert::delete_token_answer).map(Response::new).map_err(|refusal| refuse(&id, &refusal))
     }
 }
 
 /// What the layers in front have put together. If any is missing the server is built wrong, and nothing passes.
-fn call(extensions: &mut Extensions) -> Result<Call, Status> {
-    let parts = extensions.remove::<CallContext>().zip(extensions.remove::<Credentials>());
-    let Some((CallContext { request, peer, .. }, credentials)) = parts else {
-        return Err(status::of(&VaultError::Internal("the server is built without its layers").into()));
-    };
-    Ok(Call { request, peer, credentials })
+fn call(extensions: &mut Extensions) -> Result<(Call, RequestId), Status> {
+    let admitted = extensions.remove::<Admitted>().and_then(|admitted| admitted.take());
+    let context = extensions.remove::<CallContext>();
+    match admitted.zip(context) {
+        Some((call, context)) => Ok((call, context.request)),
+        None => Err(status::of(&VaultError::Internal("the server is built without its layers").into())),
+    }
 }
 
 /// The one place where a failed call is logged, with everything that led to it.

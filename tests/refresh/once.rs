@@ -180,7 +180,7 @@ async fn callers_who_may_wait_for_one_refresh_are_counted() {
             tokio::spawn(async move { vault.get(&key).await })
         })
         .collect();
-    let turned_away = async || match vault.get_within(Duration::ZERO, &key).await {
+    let turned_away = async || match vault.get_within(MOMENT, &key).await {
         Err(VaultError::TooManyWaiters { retry_after }) => Some(retry_after),
         Ok(_) | Err(_) => None,
     };

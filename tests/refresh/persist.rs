@@ -73,6 +73,18 @@ async fn while_the_store_is_away_the_instance_that_has_the_answer_serves_it() {
 }
 
 #[tokio::test]
+async fn a_store_that_hangs_is_away_for_whoever_cannot_wait() {
+    let world = World::new().await;
+    let (vault, key, _) = answered_after(&world, async |vault| vault.store.freeze()).await;
+    let other = connection_of("grace");
+    let moment = Duration::from_millis(200);
+
+    let unanswered = vault.get_within(moment, &other).await;
+    assert!(matches!(unanswered, Err(VaultError::Store(_))), "{unanswered:?}");
+    assert_eq!(vault.get_within(moment, &key).await.unwrap().access.expose(), "access-1", "what is in hand");
+}
+
+#[tokio::test]
 async fn a_store_that_hangs_holds_up_nobody_beyond_its_limit() {
     let world = World::new().await;
     let (_, key, access) = answered_after(&world, async |vault| vault.store.fail_next_write(Fault::Hangs)).await;

@@ -27,6 +27,7 @@ pub(crate) struct FailingStore {
     inner: Arc<dyn Store>,
     next_writes: Mutex<VecDeque<Fault>>,
     reads_fail: AtomicBool,
+    reads_hang: AtomicBool,
     writes_fail: AtomicBool,
     reads: AtomicUsize,
     failures: AtomicUsize,
@@ -41,6 +42,7 @@ impl FailingStore {
             inner,
             next_writes: Mutex::default(),
             reads_fail: AtomicBool::new(false),
+            reads_hang: AtomicBool::new(false),
             writes_fail: AtomicBool::new(false),
             reads: AtomicUsize::new(0),
             failures: AtomicUsize::new(0),
@@ -63,8 +65,15 @@ impl FailingStore {
         self.reads_fail.store(true, Ordering::SeqCst);
     }
 
+    /// From now on no read is answered and every write is refused.
+    pub(crate) fn freeze(&self) {
+        self.refuse_writes();
+        self.reads_hang.store(true, Ordering::SeqCst);
+    }
+
     /// From now on everything works again.
     pub(crate) fn come_back(&self) {
+        self.reads_hang.store(false, Ordering::SeqCst);
         self.reads_fail.store(false, Ordering::SeqCst);
         self.writes_fail.store(false, Ordering::SeqCst);
     }
@@ -98,6 +107,9 @@ impl Store for FailingStore {
     async fn get(&self, address: &Address) -> Result<Option<Stored>, StoreError> {
         if matches!(address, Address::Connection(_)) {
             self.reads.fetch_add(1, Ordering::SeqCst);
+            if self.reads_hang.load(Ordering::SeqCst) {
+                return pending().await;
+            }
             if self.reads_fail.load(Ordering::SeqCst) {
                 return Err(gone());
             }

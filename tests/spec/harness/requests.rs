@@ -1,0 +1,75 @@
+//! What can be asked, and waiting for what comes by itself.
+
+use std::time::Duration;
+
+use prost::Message;
+use tokio::time::{Instant, interval};
+use vault_engine::adapters::system::SystemClock;
+use vault_engine::domain::ports::Clock as _;
+use vault_engine::pb::vault_v1 as pb;
+
+/// The user of most tests.
+pub(crate) const USER: &str = "u1";
+
+/// How long anything may take to come about.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A request message: which method it is for, and what comes back.
+pub(crate) trait Ask: Message {
+    const PATH: &str;
+    type Answer: Message + Default;
+}
+
+impl Ask for pb::StoreTokenRequest {
+    const PATH: &str = "/vault.v1.TokenVault/StoreToken";
+    type Answer = pb::StoreTokenResponse;
+}
+
+impl Ask for pb::GetTokenRequest {
+    const PATH: &str = "/vault.v1.TokenVault/GetToken";
+    type Answer = pb::GetTokenResponse;
+}
+
+impl Ask for pb::GetStatusRequest {
+    const PATH: &str = "/vault.v1.TokenVault/GetStatus";
+    type Answer = pb::GetStatusResponse;
+}
+
+impl Ask for pb::DeleteTokenRequest {
+    const PATH: &str = "/vault.v1.TokenVault/DeleteToken";
+    type Answer = pb::DeleteTokenResponse;
+}
+
+/// Asks for the user's token.
+pub(crate) fn get(platform: &str) -> pb::GetTokenRequest {
+    pb::GetTokenRequest { user_id: USER.to_owned(), platform: platform.to_owned(), ..Default::default() }
+}
+
+/// Asks for the user's status at these platforms.
+pub(crate) fn status(platforms: &[&str]) -> pb::GetStatusRequest {
+    let platforms = platforms.iter().map(|platform| (*platform).to_owned()).collect();
+    pb::GetStatusRequest { user_id: USER.to_owned(), platforms, ..Default::default() }
+}
+
+/// Asks to delete the user's token.
+pub(crate) fn delete(platform: &str) -> pb::DeleteTokenRequest {
+    pb::DeleteTokenRequest { user_id: USER.to_owned(), platform: platform.to_owned(), ..Default::default() }
+}
+
+/// The time, in Unix seconds.
+pub(crate) fn now() -> i64 {
+    SystemClock.now().unix_seconds()
+}
+
+/// Looks again and again until there is something to see.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    let mut pace = interval(Duration::from_millis(10));
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "never seen: {what}");
+        pace.tick().await;
+    }
+}

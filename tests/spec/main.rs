@@ -1,0 +1,25 @@
+//! The behaviour of the API, one module per method and one per promise that all methods share: through real gRPC, as a
+//! caller whom the harness hands out, against a whole vault in this process.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
+
+#[expect(dead_code, reason = "other suites need the rest of it")]
+#[path = "../support/provider.rs"]
+mod provider;
+#[expect(dead_code, reason = "other suites need the rest of it")]
+#[path = "../support/redis.rs"]
+mod redis;
+
+mod harness;
+
+mod audit;
+mod bad_input;
+mod callers;
+mod corruption;
+mod delete_token;
+mod get_status;
+mod get_token;
+mod matrix;
+mod store_token;
+mod tenants;
+mod wire;
