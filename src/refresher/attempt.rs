@@ -8,24 +8,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::claimed::{Claimed, Current};
 use super::coordinator::Refresher;
 use super::flight::Flight;
-use super::redeem::Claimed;
 use crate::domain::catalog::Platform;
 use crate::domain::cause::Cause;
 use crate::domain::connection::{Claim, ClaimRefused, Connection, Entry, Generation, Health};
 use crate::domain::error::VaultError;
 use crate::domain::freshness::{Freshness, judge};
 use crate::domain::id::{ConnectionKey, RequestId};
-use crate::domain::ports::{AuditUnavailable, Expected, RenewalOutcome, Version, Wanted};
+use crate::domain::ports::{AuditUnavailable, Expected, RenewalOutcome, Wanted};
 use crate::service::Loaded;
-
-/// A connection as it lies in the store.
-#[derive(Clone)]
-pub(super) struct Current {
-    pub(super) connection: Connection,
-    pub(super) version: Version,
-}
 
 /// Whose turn it is.
 enum Turn {

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod circuit;
+mod claimed;
 mod coordinator;
 mod flight;
 mod redeem;

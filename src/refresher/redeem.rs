@@ -5,28 +5,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::attempt::Current;
+use super::claimed::{Claimed, Current};
 use super::coordinator::Refresher;
 use super::flight::Flight;
 use super::verdict::{self, Verdict};
 use crate::domain::audit::{AuditAction, AuditEntry, AuditResult, Subject};
-use crate::domain::catalog::{App, Platform};
 use crate::domain::cause::Cause;
-use crate::domain::connection::{Claim, Connection, Entry, Failure, Health, Renewed, Superseded};
+use crate::domain::connection::{Connection, Entry, Failure, Health, Renewed, Superseded};
 use crate::domain::error::VaultError;
 use crate::domain::id::{ConnectionKey, RequestId};
 use crate::domain::ports::{Expected, Granted, RefreshCall, RenewalOutcome, Version};
 use crate::domain::profile::Rotates;
 use crate::domain::secret::ClientSecret;
-
-/// A connection this instance has announced it will refresh.
-pub(super) struct Claimed<'a> {
-    pub(super) current: Current,
-    pub(super) claim: Claim,
-    pub(super) platform: &'a Platform,
-    pub(super) app: &'a App,
-    pub(super) request: &'a RequestId,
-}
 
 /// What is left of a claim for storing the answer, whatever the platform does; of a short claim, a quarter.
 const STORE_RESERVE: Duration = Duration::from_secs(5);

@@ -1,0 +1,22 @@
+//! What is handed from the claim to the request: a connection this instance has announced it will refresh.
+
+use crate::domain::catalog::{App, Platform};
+use crate::domain::connection::{Claim, Connection};
+use crate::domain::id::RequestId;
+use crate::domain::ports::Version;
+
+/// A connection as it lies in the store.
+#[derive(Clone)]
+pub(super) struct Current {
+    pub(super) connection: Connection,
+    pub(super) version: Version,
+}
+
+/// A connection this instance has announced it will refresh.
+pub(super) struct Claimed<'a> {
+    pub(super) current: Current,
+    pub(super) claim: Claim,
+    pub(super) platform: &'a Platform,
+    pub(super) app: &'a App,
+    pub(super) request: &'a RequestId,
+}
