@@ -74,9 +74,6 @@ impl RedisStore {
         let address = settings.address();
         store.notes = startup::inspect(store.lines.next(), &address).await?;
         store.try_commands().await.map_err(|source| ConnectError::Refused { address, source })?;
-        for note in &store.notes {
-            tracing::warn!("{note}");
-        }
         Ok(store)
     }
 
