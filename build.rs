@@ -30,6 +30,7 @@ fn generate_protobuf() -> Result<(), Box<dyn Error>> {
         .type_attribute("vault.v1.DeleteTokenResponse", printed)
         // Messages with secrets in them have a Debug written by hand.
         .skip_debug(["vault.v1.StoreTokenRequest", "vault.v1.GetTokenResponse"])
+        .codec_path("crate::pb::Codec")
         .compile_fds(public)?;
     // What is inside a record has no Debug at all, and no service.
     let stored = protox::compile(["vault/store/v1/record.proto"], ["proto"])?;

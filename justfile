@@ -32,9 +32,9 @@ demo:
 dev *args:
     cargo run -- dev {{ args }}
 
-# Measure
+# Measure the vault against bare servers, side by side: some minutes, or half a minute with --quick
 bench *args:
-    cargo bench {{ args }}
+    cargo bench --bench bench -- {{ args }}
 
 # The documentation of the code, in a browser
 docs:

@@ -71,11 +71,13 @@ impl Caller {
     /// When it names another tenant, or none although the engine acts for several and `default` is not among them.
     pub fn tenant(&self, named: &str) -> Result<TenantId, Refusal> {
         if named.is_empty() {
-            let default = TenantId::default_tenant();
             return match self.engine.tenants.as_slice() {
                 [only] => Ok(only.clone()),
-                several if several.contains(&default) => Ok(default),
-                _ => Err(InvalidArgument { field: "tenant", fault: Fault::Missing }.into()),
+                several => {
+                    let default = TenantId::default_tenant();
+                    let missing = InvalidArgument { field: "tenant", fault: Fault::Missing };
+                    if several.contains(&default) { Ok(default) } else { Err(missing.into()) }
+                }
             };
         }
         // A name that is no tenant's is treated like one that is somebody else's: nothing can be learned from either.

@@ -44,7 +44,7 @@ pub struct Arrival {
     /// The method it is routed to, if the API has it.
     pub method: Option<Method>,
     /// Where it came from.
-    pub peer: Option<String>,
+    pub peer: Option<Arc<str>>,
     /// What it presents; `None`: nothing well formed.
     pub credentials: Option<Credentials>,
 }
@@ -199,7 +199,7 @@ struct Record {
 // === impl Record ===
 
 impl Record {
-    fn begin(guard: &Guard, request_id: RequestId, method: Option<Method>, peer: Option<String>) -> Self {
+    fn begin(guard: &Guard, request_id: RequestId, method: Option<Method>, peer: Option<Arc<str>>) -> Self {
         let (action, reason) = match method {
             Some(method) => (AuditAction::Call(method), "unreadable_request"),
             None => (AuditAction::UnknownMethod, "unknown_method"),

@@ -1,5 +1,6 @@
 //! What is written down about every operation.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::id::{EngineId, PlatformId, RequestId, TenantId, UserId};
@@ -17,7 +18,7 @@ pub struct AuditEntry {
     /// The key it proved itself with: the public part.
     pub key_id: Option<String>,
     /// Where the call came from.
-    pub peer: Option<String>,
+    pub peer: Option<Arc<str>>,
     /// What was asked for.
     pub action: AuditAction,
     /// Whose connection, as far as the request was readable.

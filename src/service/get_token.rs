@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::{Loaded, Records, enabled};
 use crate::domain::catalog::Catalog;
 use crate::domain::cause::Cause;
-use crate::domain::connection::{Connection, Entry, Health};
+use crate::domain::connection::{Backoff, Entry, Grant, Health};
 use crate::domain::error::VaultError;
 use crate::domain::freshness::{Freshness, judge};
 use crate::domain::id::{ConnectionKey, RequestId};
@@ -86,14 +86,15 @@ impl GetToken {
         let rule = &platform.profile.refresh;
         let freshness = judge(&connection.grant, &query.key, rule.margin, query.min_ttl, now);
         let refreshable = connection.grant.refresh.is_some() && rule.supported;
-        let answer = GetTokenAnswer::of(&connection, version);
+        let backoff = connection.backoff;
+        let answer = GetTokenAnswer::of(connection.grant, version);
         match (freshness, query.force_refresh) {
             (Freshness::Expired, _) if !refreshable => Err(VaultError::ReauthRequired { cause: Cause::NotRefreshable }),
             (Freshness::Fresh, false) => Ok(answer),
             (Freshness::Stale | Freshness::TooShort | Freshness::Fresh, _) if !refreshable => {
                 Ok(answer.with_warning(Cause::NotRefreshable.as_str()))
             }
-            (Freshness::Stale, false) => Ok(self.renew_behind(query, &connection, now, answer)),
+            (Freshness::Stale, false) => Ok(self.renew_behind(query, backoff, now, answer)),
             (Freshness::TooShort, false) => match self.renew_before(query, patience).await {
                 Ok(renewed) => Ok(renewed),
                 Err(dead @ (VaultError::ReauthRequired { .. } | VaultError::Missing)) => Err(dead),
@@ -123,17 +124,18 @@ impl GetToken {
     async fn renew_before(&self, query: &GetTokenQuery, patience: Duration) -> Result<GetTokenAnswer, VaultError> {
         let wanted = if query.force_refresh { Wanted::Another } else { Wanted::Lasting(query.min_ttl) };
         let (connection, version) = self.renewal.renew_and_wait(&query.key, &query.request, wanted, patience).await?;
-        Ok(GetTokenAnswer { refreshed: true, ..GetTokenAnswer::of(&connection, version) })
+        let grant = Arc::unwrap_or_clone(connection).grant;
+        Ok(GetTokenAnswer { refreshed: true, ..GetTokenAnswer::of(grant, version) })
     }
 
     fn renew_behind(
         &self,
         query: &GetTokenQuery,
-        connection: &Connection,
+        backoff: Option<Backoff>,
         now: Timestamp,
         answer: GetTokenAnswer,
     ) -> GetTokenAnswer {
-        match connection.backoff {
+        match backoff {
             Some(backoff) if now < backoff.next_at => answer.with_warning(backoff.cause.as_str()),
             Some(_) | None => {
                 self.renewal.renew_in_background(&query.key, &query.request);
@@ -146,13 +148,12 @@ impl GetToken {
 // === impl GetTokenAnswer ===
 
 impl GetTokenAnswer {
-    fn of(connection: &Connection, version: Version) -> Self {
-        let grant = &connection.grant;
+    fn of(grant: Grant, version: Version) -> Self {
         Self {
-            access: grant.access.clone(),
+            access: grant.access,
             expires_at: grant.expires_at,
-            scopes: grant.scopes.clone(),
-            token_type: grant.token_type.clone(),
+            scopes: grant.scopes,
+            token_type: grant.token_type,
             refreshed: false,
             refresh_in_progress: false,
             warning: None,

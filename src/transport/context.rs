@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Request, Response};
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::TcpConnectInfo;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::socket::Peer;
 use crate::domain::id::RequestId;
 use crate::domain::method::Method;
 
@@ -19,7 +19,7 @@ use crate::domain::method::Method;
 pub(super) struct CallContext {
     pub(super) request: RequestId,
     pub(super) method: Option<Method>,
-    pub(super) peer: Option<String>,
+    pub(super) peer: Option<Arc<str>>,
 }
 
 /// Puts a [`CallContext`] into every request, and its id into every answer.
@@ -102,11 +102,10 @@ where
 impl RequestIds {
     fn context<B>(&self, request: &Request<B>) -> CallContext {
         let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
-        let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
         CallContext {
             request: given.and_then(|text| text.parse().ok()).unwrap_or_else(|| self.make()),
             method: Method::from_path(request.uri().path()),
-            peer: peer.map(|address| address.to_string()),
+            peer: request.extensions().get::<Peer>().and_then(|Peer(address)| address.clone()),
         }
     }
 

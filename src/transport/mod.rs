@@ -4,6 +4,7 @@ mod context;
 mod convert;
 mod credentials;
 mod server;
+mod socket;
 mod status;
 mod token_vault;
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,6 +14,7 @@ use tonic_health::server::HealthReporter;
 
 use super::context::ContextLayer;
 use super::credentials::TakeCredentials;
+use super::socket::Socket;
 use super::token_vault::TokenVaultApi;
 use crate::access::Guard;
 use crate::pb::DESCRIPTORS;
@@ -116,7 +118,8 @@ impl Server {
             .with_nodelay(Some(true))
             .with_keepalive(Some(Duration::from_secs(30)))
             .with_keepalive_interval(Some(Duration::from_secs(10)))
-            .with_keepalive_retries(Some(3));
+            .with_keepalive_retries(Some(3))
+            .map_ok(Socket);
         let api = TokenVaultServer::new(TokenVaultApi { guard: Arc::clone(&guard) })
             .max_decoding_message_size(limits.message);
         let vault = tonic::service::interceptor::InterceptedService::new(api, TakeCredentials { guard });

@@ -61,12 +61,25 @@ fn optional(buffer: &mut Vec<u8>, key: &str, value: Option<&str>) {
 
 /// Identifiers cannot hold what would have to be escaped; it is escaped all the same.
 fn text(buffer: &mut Vec<u8>, key: &str, value: &str) {
-    let _ = write!(buffer, ",\"{key}\":");
-    let _ = serde_json::to_writer(buffer, value);
+    begin(buffer, key);
+    if value.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+        buffer.push(b'"');
+        buffer.extend_from_slice(value.as_bytes());
+        buffer.push(b'"');
+    } else {
+        let _ = serde_json::to_writer(buffer, value);
+    }
 }
 
 fn number(buffer: &mut Vec<u8>, key: &str, value: u64) {
-    let _ = write!(buffer, ",\"{key}\":{value}");
+    begin(buffer, key);
+    let _ = write!(buffer, "{value}");
+}
+
+fn begin(buffer: &mut Vec<u8>, key: &str) {
+    buffer.extend_from_slice(b",\"");
+    buffer.extend_from_slice(key.as_bytes());
+    buffer.extend_from_slice(b"\":");
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The writer of the audit trail: one thread, so that a slow disk holds up whoever waits for it and nobody else.
 //!
 //! Calls put their line into a shared buffer and wait; the thread takes the whole buffer, writes it in one go and tells
-//! everybody in it. Under load a batch holds many lines, and waiting costs little.
+//! everybody in it. Whoever puts in the first line calls the thread, but lets every call that can go on without waiting
+//! put in its own before: under load a batch holds many lines, and waiting for it costs little.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
@@ -53,9 +54,26 @@ struct Shared {
 struct Queue {
     lines: Vec<u8>,
     waiters: Vec<oneshot::Sender<()>>,
+    /// Whether the writer is called, or somebody has taken it upon them to call it.
+    batch: Batch,
     dropped: u64,
     closed: bool,
 }
+
+/// How far the lines in the queue are on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Batch {
+    /// There are none.
+    #[default]
+    Empty,
+    /// Somebody is about to call the writer.
+    Gathering,
+    /// The writer is called.
+    Ready,
+}
+
+/// The duty to call the writer. It is done when this is dropped, so also when the call that had it is given up.
+struct Bell<'a>(&'a Shared);
 
 /// Bytes that may wait to be written before new lines are refused.
 const MAX_QUEUED: usize = 8 * 1_024 * 1_024;
@@ -114,15 +132,20 @@ fn open_file(path: &Path) -> io::Result<(File, bool)> {
 impl AuditSink for AuditLog {
     async fn append(&self, entry: AuditEntry) -> Result<(), AuditUnavailable> {
         let (written, wait) = oneshot::channel();
-        {
+        let first = {
             let mut queue = self.shared.lock();
             if queue.closed || queue.lines.len() >= MAX_QUEUED {
                 return Err(AuditUnavailable);
             }
             line::write(&mut queue.lines, &entry);
             queue.waiters.push(written);
+            queue.gather()
+        };
+        if first {
+            let bell = Bell(&self.shared);
+            tokio::task::yield_now().await;
+            drop(bell);
         }
-        self.shared.wake.notify_one();
         match tokio::time::timeout(WRITE_LIMIT, wait).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(AuditUnavailable),
@@ -134,7 +157,7 @@ impl AuditSink for AuditLog {
     }
 
     fn post(&self, entry: AuditEntry) {
-        {
+        let first = {
             let mut queue = self.shared.lock();
             if queue.closed || queue.lines.len() >= MAX_POSTED {
                 queue.dropped = queue.dropped.saturating_add(1);
@@ -145,8 +168,11 @@ impl AuditSink for AuditLog {
                 line::write_dropped(&mut queue.lines, entry.at, dropped);
             }
             line::write(&mut queue.lines, &entry);
+            queue.gather()
+        };
+        if first {
+            drop(Bell(&self.shared));
         }
-        self.shared.wake.notify_one();
     }
 
     fn is_writable(&self) -> bool {
@@ -165,6 +191,28 @@ impl Drop for AuditLog {
     }
 }
 
+// === impl Queue ===
+
+impl Queue {
+    /// Whether the line just put in is the first of its batch: whoever put it in has to call the writer.
+    fn gather(&mut self) -> bool {
+        let first = self.batch == Batch::Empty;
+        if first {
+            self.batch = Batch::Gathering;
+        }
+        first
+    }
+}
+
+// === impl Bell ===
+
+impl Drop for Bell<'_> {
+    fn drop(&mut self) {
+        self.0.lock().batch = Batch::Ready;
+        self.0.wake.notify_one();
+    }
+}
+
 // === impl Shared ===
 
 impl Shared {
@@ -174,11 +222,12 @@ impl Shared {
         loop {
             {
                 let queue = self.lock();
-                let idle = |queue: &mut Queue| queue.lines.is_empty() && !queue.closed;
+                let idle = |queue: &mut Queue| queue.batch != Batch::Ready && !queue.closed;
                 let mut queue = self.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
                 if queue.lines.is_empty() {
                     return;
                 }
+                queue.batch = Batch::Empty;
                 std::mem::swap(&mut lines, &mut queue.lines);
                 std::mem::swap(&mut waiters, &mut queue.waiters);
             }
