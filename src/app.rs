@@ -246,12 +246,13 @@ impl App {
 ///
 /// # Errors
 ///
-/// When it cannot be written: there is no service without it.
+/// When it cannot be opened: there is no service without it.
 pub fn open_audit(config: &AuditConfig) -> Result<AuditLog, StartError> {
-    Ok(AuditLog::open(&match config {
+    let target = match config {
         AuditConfig::File { path } => Target::File(path.clone()),
         AuditConfig::Stdout => Target::Stdout,
-    })?)
+    };
+    Ok(AuditLog::open(&target, SystemClock.now())?)
 }
 
 /// The platforms of an installation: every profile, unless the configuration narrows it.

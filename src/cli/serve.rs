@@ -61,7 +61,7 @@ impl Running {
         let reflection = if config.server.reflection { Reflection::On } else { Reflection::Off };
         let app = App::assemble(config, &lifecycle, made).await?;
         for note in &app.notes {
-            tracing::warn!("{note}");
+            tracing::warn!(note, "about the store");
         }
         let mut instance = [0; 8];
         SystemRandom.fill(&mut instance);

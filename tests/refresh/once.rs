@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use vault_engine::domain::catalog::Platform;
 use vault_engine::domain::error::VaultError;
-use vault_engine::domain::ports::{Exchange, RefreshCall, TokenEndpoint};
+use vault_engine::domain::ports::{Exchange, RefreshCall, Renewal as _, TokenEndpoint, Wanted};
 use vault_engine::domain::secret::{AccessToken, ClientSecret};
 use vault_engine::domain::time::Timestamp;
 
@@ -166,29 +166,28 @@ async fn a_token_that_every_instance_was_refused_with_is_replaced_once() {
     assert_eq!(world.refreshes(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn callers_who_may_wait_for_one_refresh_are_counted() {
     let (world, key) = (World::with(|setup| setup.settings.max_waiters = 3).await, connection_of("ada"));
-    let vault = Arc::new(world.instance());
+    let vault = world.instance();
     vault.consent(&key, "access-0", "refresh-0").await;
     world.clock.advance(LIFE);
     let gate = world.hold(granted(1));
+    let request = "request-1".parse().unwrap();
+    let waiter = || vault.refresher.renew_and_wait(&key, &request, Wanted::Lasting(Duration::ZERO), LIFE);
 
-    let waiting: Vec<_> = (0..3)
-        .map(|_| {
-            let (vault, key) = (Arc::clone(&vault), key.clone());
-            tokio::spawn(async move { vault.get(&key).await })
-        })
-        .collect();
-    let turned_away = async || match vault.get_within(MOMENT, &key).await {
-        Err(VaultError::TooManyWaiters { retry_after }) => Some(retry_after),
-        Ok(_) | Err(_) => None,
-    };
-    assert!(!eventually("all seats are taken", turned_away).await.is_zero());
+    let mut waiting = join_all((0..3).map(|_| waiter()));
+    tokio::select! {
+        _ = &mut waiting => panic!("there is no answer yet"),
+        () = world.provider.has_seen(1) => {}
+    }
+    let turned_away = waiter().await;
     gate.open();
 
-    for waiter in waiting {
-        assert_eq!(waiter.await.unwrap().unwrap().access.expose(), "access-1");
+    let Err(VaultError::TooManyWaiters { retry_after }) = turned_away else { panic!("{turned_away:?}") };
+    assert!(!retry_after.is_zero());
+    for outcome in waiting.await {
+        assert_eq!(outcome.unwrap().0.grant.access.expose(), "access-1");
     }
 }
 

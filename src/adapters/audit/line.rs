@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use crate::domain::audit::AuditEntry;
+use crate::domain::audit::{AuditEntry, AuditResult};
 use crate::domain::id::{EngineId, PlatformId, TenantId, UserId};
 use crate::domain::time::Timestamp;
 
@@ -38,11 +38,24 @@ pub(super) fn write(buffer: &mut Vec<u8>, entry: &AuditEntry) {
 
 /// Appends the line that says that others are missing.
 pub(super) fn write_dropped(buffer: &mut Vec<u8>, at: Timestamp, dropped: u64) {
-    buffer.extend_from_slice(b"{\"timestamp\":\"");
-    timestamp(buffer, at);
-    buffer.extend_from_slice(b"\",\"action\":\"audit\",\"result\":\"failed\",\"reason\":\"entries_dropped\"");
+    about_the_trail(buffer, at, AuditResult::Failed, "entries_dropped");
     number(buffer, "dropped", dropped);
     buffer.extend_from_slice(b"}\n");
+}
+
+/// Appends the line a trail begins with.
+pub(super) fn write_opened(buffer: &mut Vec<u8>, at: Timestamp) {
+    about_the_trail(buffer, at, AuditResult::Ok, "opened");
+    buffer.extend_from_slice(b"}\n");
+}
+
+fn about_the_trail(buffer: &mut Vec<u8>, at: Timestamp, result: AuditResult, reason: &str) {
+    buffer.extend_from_slice(b"{\"timestamp\":\"");
+    timestamp(buffer, at);
+    buffer.push(b'"');
+    text(buffer, "action", "audit");
+    text(buffer, "result", result.as_str());
+    text(buffer, "reason", reason);
 }
 
 fn timestamp(buffer: &mut Vec<u8>, at: Timestamp) {
@@ -85,7 +98,7 @@ fn begin(buffer: &mut Vec<u8>, key: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::audit::{AuditAction, AuditResult, Subject};
+    use crate::domain::audit::{AuditAction, Subject};
     use crate::domain::method::Method;
     use std::time::Duration;
 

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::line;
 use crate::domain::audit::AuditEntry;
 use crate::domain::ports::{AuditSink, AuditUnavailable};
+use crate::domain::time::Timestamp;
 
 /// Where the trail is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,26 +86,34 @@ const WRITE_LIMIT: Duration = Duration::from_millis(250);
 // === impl AuditLog ===
 
 impl AuditLog {
-    /// Opens the trail, and its writer.
+    /// Opens the trail, and its writer. A first line finds out whether it can be written: if it cannot, because a disk
+    /// is full, nothing is released until it can.
     ///
     /// # Errors
     ///
     /// When the file cannot be opened: there is no service without a trail.
-    pub fn open(target: &Target) -> Result<Self, OpenError> {
+    pub fn open(target: &Target, at: Timestamp) -> Result<Self, OpenError> {
         match target {
             Target::File(path) => {
                 let opened = open_file(path).map_err(|source| OpenError { path: path.clone(), source })?;
                 let (file, torn) = opened;
-                Ok(Self::begin(file, torn))
+                Ok(Self::begin(file, torn, at))
             }
-            Target::Stdout => Ok(Self::begin(io::stdout(), false)),
+            Target::Stdout => Ok(Self::begin(io::stdout(), false, at)),
         }
     }
 
     /// A trail over any writer; `torn` says that the last line in it is not whole.
-    fn begin(writer: impl Write + Send + 'static, torn: bool) -> Self {
+    fn begin(mut writer: impl Write + Send + 'static, torn: bool, at: Timestamp) -> Self {
+        let mut opening = if torn { b"\n".to_vec() } else { Vec::new() };
+        line::write_opened(&mut opening, at);
+        let opened = writer.write_all(&opening).and_then(|()| writer.flush());
+        if let Err(error) = &opened {
+            tracing::error!(alarm = "audit_unavailable", %error, "the audit trail cannot be written");
+        }
+        let torn = opened.is_err();
         let shared =
-            Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), writable: AtomicBool::new(true) });
+            Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), writable: AtomicBool::new(!torn) });
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || shared.run(writer, torn)
@@ -268,7 +277,6 @@ impl Shared {
 mod tests {
     use super::*;
     use crate::domain::audit::{AuditAction, AuditResult, Subject};
-    use crate::domain::time::Timestamp;
     use std::sync::mpsc;
 
     fn entry(id: &str) -> AuditEntry {
@@ -312,7 +320,7 @@ mod tests {
     fn told() -> (AuditLog, Orders, Arc<Mutex<Vec<u8>>>) {
         let (send, orders) = mpsc::channel();
         let written = Arc::new(Mutex::new(Vec::new()));
-        (AuditLog::begin(Told { orders, written: Arc::clone(&written) }, false), send, written)
+        (AuditLog::begin(Told { orders, written: Arc::clone(&written) }, false, Timestamp::EPOCH), send, written)
     }
 
     #[tokio::test]
@@ -345,7 +353,8 @@ mod tests {
             }
         }
         let (release, hang) = mpsc::channel();
-        let log = AuditLog::begin(Hangs(hang), false);
+        release.send(()).unwrap(); // for the line the trail begins with
+        let log = AuditLog::begin(Hangs(hang), false, Timestamp::EPOCH);
         assert_eq!(log.append(entry("r-1")).await, Err(AuditUnavailable));
         assert!(!log.is_writable());
         drop(release);
@@ -358,7 +367,7 @@ mod tests {
             log.post(entry(&format!("r-{n}")));
         }
         drop(log);
-        assert_eq!(written.lock().unwrap().split(|b| *b == b'\n').count(), 101);
+        assert_eq!(written.lock().unwrap().split(|b| *b == b'\n').count(), 102);
     }
 
     #[test]
@@ -366,7 +375,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
         std::fs::write(&path, "{\"half\":").unwrap();
-        let log = AuditLog::open(&Target::File(path.clone())).unwrap();
+        let log = AuditLog::open(&Target::File(path.clone()), Timestamp::EPOCH).unwrap();
         log.post(entry("r-1"));
         drop(log);
         let text = std::fs::read_to_string(path).unwrap();
@@ -375,6 +384,6 @@ mod tests {
 
     #[test]
     fn a_directory_is_no_audit_file() {
-        assert!(AuditLog::open(&Target::File(std::env::temp_dir())).is_err());
+        assert!(AuditLog::open(&Target::File(std::env::temp_dir()), Timestamp::EPOCH).is_err());
     }
 }
