@@ -308,6 +308,7 @@ fn registry(engines: &[EngineConfig], made: &[MadeEngine], pepper: Pepper) -> Re
     Ok(Registry::new(pepper, known, EngineKey::make(&SystemRandom)))
 }
 
+#[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "connecting to a server waits"))]
 async fn open_store(config: &StoreConfig) -> Result<(Arc<dyn Store>, Vec<String>), StartError> {
     match config {
         StoreConfig::Embedded { path } => Ok((Arc::new(EmbeddedStore::open(path)?), Vec::new())),
@@ -353,6 +354,7 @@ fn redis_settings(config: &crate::config::RedisConfig) -> Result<redis_store::Re
     })
 }
 
+#[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "finding AWS credentials waits"))]
 async fn open_keys(config: &Config, random: &Arc<dyn Random>) -> Result<Arc<dyn KeyProvider>, StartError> {
     match &config.kms {
         KmsConfig::Local(local) => {

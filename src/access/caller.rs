@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use super::guard::Refusal;
-use super::registry::Engine;
+use super::engine::Engine;
+use super::refusal::Refusal;
 use crate::domain::error::{Fault, InvalidArgument};
 use crate::domain::id::{EngineId, TenantId};
 use crate::domain::method::Action;

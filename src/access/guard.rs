@@ -6,9 +6,10 @@ use tokio::time::Instant;
 
 use super::caller::{Caller, Credentials};
 use super::doors::Door;
+use super::refusal::Refusal;
 use super::registry::{NotVerified, Registry};
 use crate::domain::audit::{AuditAction, AuditEntry, AuditResult, Subject};
-use crate::domain::error::{InvalidArgument, VaultError};
+use crate::domain::error::VaultError;
 use crate::domain::id::ConnectionKey;
 use crate::domain::id::RequestId;
 use crate::domain::method::Method;
@@ -54,20 +55,6 @@ pub struct Arrival {
 pub struct Call {
     caller: Caller,
     record: Record,
-}
-
-/// Why a call was not let through, or came back without what it went for.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// Nobody, as far as the guard can tell.
-    #[error("invalid credentials")]
-    Unauthenticated,
-    /// Somebody, but not for this.
-    #[error("this engine may not do this")]
-    NotPermitted,
-    /// It was let through and failed.
-    #[error(transparent)]
-    Failed(#[from] VaultError),
 }
 
 // === impl Guard ===
@@ -271,32 +258,5 @@ impl Drop for Record {
         if let Some(AuditEntry { result, reason, .. }) = self.entry {
             self.post(result, reason);
         }
-    }
-}
-
-// === impl Refusal ===
-
-impl Refusal {
-    /// The word for it in audit lines and metrics.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Unauthenticated => "invalid_credentials",
-            Self::NotPermitted => "not_permitted",
-            Self::Failed(error) => error.reason(),
-        }
-    }
-
-    const fn audit_result(&self) -> AuditResult {
-        match self {
-            Self::Unauthenticated | Self::NotPermitted => AuditResult::Denied,
-            Self::Failed(_) => AuditResult::Failed,
-        }
-    }
-}
-
-impl From<InvalidArgument> for Refusal {
-    fn from(invalid: InvalidArgument) -> Self {
-        Self::Failed(invalid.into())
     }
 }

@@ -5,14 +5,18 @@
 
 mod caller;
 mod doors;
+mod engine;
 mod engine_key;
 mod guard;
+mod refusal;
 mod registry;
 
 pub use caller::{Caller, Credentials};
+pub use engine::Engine;
 pub use engine_key::{EngineKey, KeyVerifier, MalformedKey, Pepper};
-pub use guard::{Arrival, Call, Guard, Refusal};
-pub use registry::{Engine, Registry};
+pub use guard::{Arrival, Call, Guard};
+pub use refusal::Refusal;
+pub use registry::Registry;
 
 // What passes through the guard: the use cases' own words, so that the transport needs to know nothing behind it.
 pub use crate::service::{

@@ -1,27 +1,14 @@
 //! The engines that may call, and the verification of what they present.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 
 use super::caller::{Caller, Credentials};
+use super::engine::Engine;
 use super::engine_key::{EngineKey, KeyVerifier, Pepper, engine_text};
-use crate::domain::id::{EngineId, TenantId};
-use crate::domain::method::Action;
-
-/// An engine that may call.
-#[derive(Debug)]
-pub struct Engine {
-    /// Its id.
-    pub id: EngineId,
-    /// What it may do; everything else is denied.
-    pub actions: BTreeSet<Action>,
-    /// The tenants it acts for; all others are denied.
-    pub tenants: Vec<TenantId>,
-    /// The keys it may present; more than one while they are being replaced.
-    pub keys: Vec<KeyVerifier>,
-}
+use crate::domain::id::EngineId;
 
 /// All engines that may call.
 pub struct Registry {
@@ -93,8 +80,12 @@ impl NotVerified {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::adapters::system::SystemRandom;
+    use crate::domain::id::TenantId;
+    use crate::domain::method::Action;
     use zeroize::Zeroizing;
 
     fn registry() -> (Registry, EngineKey, EngineKey) {

@@ -139,9 +139,14 @@ impl Refresher {
 
     /// Waits a random time between the two.
     pub(super) async fn pause(&self, shortest: Duration, longest: Duration) {
+        tokio::time::sleep(self.between(shortest, longest)).await;
+    }
+
+    /// A random time between the two.
+    pub(super) fn between(&self, shortest: Duration, longest: Duration) -> Duration {
         let mut byte = [0];
         self.parts.random.fill(&mut byte);
         let [chance] = byte;
-        tokio::time::sleep(shortest + longest.saturating_sub(shortest) * u32::from(chance) / 255).await;
+        shortest + longest.saturating_sub(shortest) * u32::from(chance) / 255
     }
 }

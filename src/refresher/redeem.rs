@@ -92,7 +92,7 @@ impl Refresher {
             let Ok(next) = current.connection.clone().renew(&claimed.claim, granted.renewed.clone()) else {
                 if holds(&current.connection, &granted.renewed) {
                     // A write of which nobody knew whether it happened: it did.
-                    return Ok(self.after_commit(claimed, key, &granted, current).await);
+                    return Ok(self.after_commit(flight, claimed, &granted, current).await);
                 }
                 tracing::warn!(record = %key, "a refresh answer came too late: a newer generation is stored; the answer is dropped");
                 return Ok((Arc::new(current.connection), current.version));
@@ -100,7 +100,9 @@ impl Refresher {
             let expected = Expected::Version(current.version);
             let error = match self.parts.records.save(key, expected, &Entry::Live(Box::new(next.clone()))).await {
                 Ok(version) => {
-                    return Ok(self.after_commit(claimed, key, &granted, Current { connection: next, version }).await);
+                    return Ok(self
+                        .after_commit(flight, claimed, &granted, Current { connection: next, version })
+                        .await);
                 }
                 Err(error) => error,
             };
@@ -126,11 +128,12 @@ impl Refresher {
 
     async fn after_commit(
         &self,
+        flight: &Flight,
         claimed: &Claimed<'_>,
-        key: &ConnectionKey,
         granted: &Granted,
         stored: Current,
     ) -> (Arc<Connection>, Version) {
+        let key = flight.key();
         if let Some(date) = granted.server_date {
             let ours = granted.renewed.sent_at;
             let skew = date.since(ours).max(ours.since(date));
@@ -138,7 +141,12 @@ impl Refresher {
                 tracing::warn!(platform = %key.platform, skew_seconds = skew.as_secs(), "the platform's clock differs from ours");
             }
         }
-        let stored = if granted.expiry_assumed { self.ask_expiry(claimed, key, stored).await } else { stored };
+        if !granted.expiry_assumed || claimed.platform.profile.introspect_url.is_none() {
+            return (Arc::new(stored.connection), stored.version);
+        }
+        // Whoever waits has waited long enough: the token is good, only its end is not known yet.
+        flight.announce(Ok((Arc::new(stored.connection.clone()), stored.version)));
+        let stored = self.ask_expiry(claimed, key, stored).await;
         (Arc::new(stored.connection), stored.version)
     }
 
@@ -180,6 +188,8 @@ impl Refresher {
         let rule = &claimed.platform.profile.refresh;
         let failures = connection.backoff.map_or(0, |backoff| backoff.failures);
         let pause = self.settings.backoff_base.saturating_mul(1 << failures.min(16)).min(self.settings.backoff_max);
+        // Up to a fifth sooner, so that what failed together does not come back together.
+        let pause = self.between(pause / 5 * 4, pause);
         let lost = (in_doubt && rule.rotates != Rotates::No).then(|| claimed.claim.deadline - self.settings.lease);
         // Where the platform honours the old token for a while, the next try has to come within it.
         let window = connection

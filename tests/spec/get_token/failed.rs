@@ -53,7 +53,8 @@ fn an_expired_token_is_unavailable_while_the_platform_is_down() {
         vault.provider().will(outage(vault));
         let refused = vault.as_engine("action").call(get("plain")).await.unwrap_err();
         assert_eq!(refused.told(), (Code::Unavailable, "provider_unavailable", "retry"));
-        assert_eq!((refused.cause.as_str(), refused.retry_after), ("provider_outage", Some(Duration::from_secs(30))));
+        assert_eq!(refused.cause, "provider_outage");
+        assert!((24..=30).contains(&refused.retry_after.unwrap().as_secs()), "{:?}", refused.retry_after);
     });
 }
 
@@ -159,8 +160,10 @@ fn while_a_connection_rests_the_platform_is_not_asked() {
             })
             .await
         };
+        // A rest may end up to a fifth sooner, and never in less than a second.
         assert_eq!(waits(1).await, Duration::from_secs(1));
-        assert_eq!(waits(2).await, Duration::from_secs(2));
+        let second = waits(2).await;
+        assert!((Duration::from_millis(1_600)..=Duration::from_secs(2)).contains(&second), "{second:?}");
         let refused = action.call(get("keeping")).await.unwrap_err();
         assert!(refused.retry_after.unwrap() <= Duration::from_secs(2), "{:?}", refused.retry_after);
     });
