@@ -83,7 +83,11 @@ where
         let context = self.ids.context(&request);
         // Health streams stay open for ever and are not waited for.
         let in_flight = context.method.map(|_| self.calls.token());
-        let header = HeaderValue::from_str(context.request.as_str()).ok();
+        let header = HeaderValue::from_str(context.request.as_str()).ok().map(|mut header| {
+            // No answer has the id of another: the compression table is for what comes again.
+            header.set_sensitive(true);
+            header
+        });
         request.extensions_mut().insert(context);
         let answer = self.inner.call(request);
         Box::pin(async move {

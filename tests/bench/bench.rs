@@ -73,10 +73,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["serve-echo-default"] => echo::serve(&tokio::runtime::Runtime::new()?, None)?,
         ["serve-echo"] => echo::serve(&vault_engine::runtime::build()?, None)?,
         ["serve-echo-redis", port] => echo::serve(&vault_engine::runtime::build()?, Some(port.parse()?))?,
+        ["store", address, key] => traffic::store_all(&format!("http://{address}"), key)?,
         ["load", address, key, in_flight, seconds] => load_one(address, key, in_flight, seconds)?,
         [] => measure(&Effort::thorough())?,
         ["--quick"] => measure(&Effort::quick())?,
-        _ => return Err("usage: bench [--quick | load ADDRESS KEY CALLS_IN_FLIGHT SECONDS]".into()),
+        _ => return Err("usage: bench [--quick | store ADDRESS KEY | load ADDRESS KEY CALLS_IN_FLIGHT SECONDS]".into()),
     }
     Ok(())
 }
@@ -169,10 +170,9 @@ fn measure(effort: &Effort) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The load alone, on a vault that runs elsewhere and holds what a run stores: to look at it with a profiler.
+/// The load alone, on a vault that runs elsewhere and was given its tokens by `store`: to look at it with a profiler.
 fn load_one(address: &str, key: &str, in_flight: &str, seconds: &str) -> Result<(), Box<dyn Error>> {
     server::move_to_the_core_of_the_load()?;
-    traffic::store_all(&format!("http://{address}"), key)?;
     let load = Arc::new(load(address.parse()?, key));
     let measured = Duration::from_secs(seconds.parse()?);
     let outcome = load.run(Plan { in_flight: in_flight.parse()?, warm_up: Duration::ZERO, measured })?;

@@ -16,7 +16,8 @@ fn nobodies(vault: &Vault) -> Vec<(&'static str, &'static str, Caller)> {
     let with = |id: &[u8], key: &[u8]| vault.as_nobody().and(ID, id).and(KEY, key);
     let good = || vault.as_engine("action");
     let stranger = EngineKey::make(&SystemRandom).expose();
-    let typo = format!("{}x", key.strip_suffix(|_: char| true).unwrap());
+    let other = if key.ends_with('x') { 'y' } else { 'x' };
+    let typo = format!("{}{other}", key.strip_suffix(|_: char| true).unwrap());
     let malformed = [
         ("nothing", vault.as_nobody()),
         ("no key", vault.as_nobody().and(ID, "action")),

@@ -331,6 +331,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn calls_that_go_on_together_share_a_write() {
+        struct Counts(Arc<Mutex<Vec<usize>>>);
+        impl Write for Counts {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().push(bytes.split(|byte| *byte == b'\n').count() - 1);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let writes = Arc::new(Mutex::new(Vec::new()));
+        let log = AuditLog::begin(Counts(Arc::clone(&writes)), false, Timestamp::EPOCH);
+        let appends = (0..64).map(|n| log.append(entry(&format!("r-{n}"))));
+        assert!(futures_util::future::join_all(appends).await.into_iter().all(|written| written.is_ok()));
+        // The line the trail begins with, and then all of them in one go.
+        assert_eq!(*writes.lock().unwrap(), [1, 64]);
+    }
+
+    #[tokio::test]
+    async fn the_line_of_a_call_that_was_given_up_is_written_like_any_other() {
+        let (log, _orders, written) = told();
+        let given_up = log.append(entry("r-1"));
+        assert!(futures_util::future::poll_immediate(given_up).await.is_none());
+        log.append(entry("r-2")).await.unwrap();
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("r-1") && text.contains("r-2"), "{text}");
+    }
+
+    #[tokio::test]
     async fn a_failed_write_fails_the_call_and_the_next_good_one_heals_the_trail() {
         let (log, orders, _written) = told();
         orders.send(Err(io::Error::other("no space"))).unwrap();

@@ -43,11 +43,18 @@ pub(super) struct Line {
     failed_at: Mutex<Option<Instant>>,
 }
 
-/// Several lines that take turns.
+/// Several lines, shared by the threads.
 pub(super) struct Lines {
     first: Line,
     more: Vec<Line>,
-    turn: AtomicUsize,
+}
+
+thread_local! {
+    /// A number of this thread's own.
+    static THREAD: usize = {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        THREADS.fetch_add(1, Ordering::Relaxed)
+    };
 }
 
 /// One connection, made by the first who needs it.
@@ -66,14 +73,14 @@ impl Lines {
         Self {
             first: Line::new(Arc::clone(dialer)),
             more: (1..number).map(|_| Line::new(Arc::clone(dialer))).collect(),
-            turn: AtomicUsize::new(0),
         }
     }
 
-    /// The one whose turn it is.
-    pub(super) fn next(&self) -> &Line {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % (self.more.len() + 1);
-        turn.checked_sub(1).and_then(|index| self.more.get(index)).unwrap_or(&self.first)
+    /// The one of this thread: requests of calls that are served in one turn then leave in one write, which taking
+    /// turns among the lines would scatter over all of them.
+    pub(super) fn of_this_thread(&self) -> &Line {
+        let number = THREAD.with(|number| number % (self.more.len() + 1));
+        number.checked_sub(1).and_then(|index| self.more.get(index)).unwrap_or(&self.first)
     }
 }
 
@@ -89,7 +96,10 @@ impl Line {
     /// still be done by the server.
     pub(super) async fn send(&self, command: &Cmd) -> Result<Value, RedisFault> {
         let link = self.current_link();
-        let answer = timeout(self.dialer.operation_timeout, async {
+        // One limit for all of it, because every timer costs: a connection that is there needs no time to be made.
+        let connected = link.connection.initialized();
+        let limit = if connected { self.dialer.response_timeout } else { self.dialer.operation_timeout };
+        let answer = timeout(limit, async {
             let mut connection = link.connection.get_or_try_init(|| self.connect()).await?.clone();
             link.ask();
             let answer = command.query_async::<Value>(&mut connection).await.map_err(RedisFault::from);

@@ -72,7 +72,7 @@ impl RedisStore {
             notes: Vec::new(),
         };
         let address = settings.address();
-        store.notes = startup::inspect(store.lines.next(), &address).await?;
+        store.notes = startup::inspect(store.lines.of_this_thread(), &address).await?;
         store.try_commands().await.map_err(|source| ConnectError::Refused { address, source })?;
         Ok(store)
     }
@@ -95,7 +95,7 @@ impl RedisStore {
     }
 
     async fn send(&self, command: &Cmd) -> Result<Value, RedisFault> {
-        self.lines.next().send(command).await
+        self.lines.of_this_thread().send(command).await
     }
 
     /// By the script's hash; a server that does not know it, because it restarted, is given the script.

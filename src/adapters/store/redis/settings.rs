@@ -143,11 +143,11 @@ impl RedisSettings {
         }
     }
 
-    /// How each connection behaves.
+    /// How each connection behaves. How long an answer is waited for is the line's business.
     pub(super) fn connection_config(&self) -> AsyncConnectionConfig {
         AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
-            .set_response_timeout(Some(self.response_timeout))
+            .set_response_timeout(None)
             .set_pipeline_buffer_size(PIPELINE_BUFFER)
     }
 }
