@@ -3,6 +3,7 @@
 mod context;
 mod convert;
 mod credentials;
+mod direct;
 mod server;
 mod socket;
 mod status;

@@ -14,6 +14,7 @@ use tonic_health::server::HealthReporter;
 
 use super::context::ContextLayer;
 use super::credentials::TakeCredentials;
+use super::direct::DirectLayer;
 use super::socket::Socket;
 use super::token_vault::TokenVaultApi;
 use crate::access::Guard;
@@ -144,12 +145,12 @@ impl Server {
             .max_connection_age_grace(limits.connection_grace)
             // Order: the context first, because everything behind it, refusals included, names the call by it.
             .layer(ContextLayer::new(instance, calls.clone()))
+            .layer(DirectLayer { service: vault })
             .add_service(tonic_health::pb::health_server::HealthServer::new(
                 tonic_health::server::HealthService::from_health_reporter(health),
             ))
             .add_optional_service(v1)
             .add_optional_service(v1alpha)
-            .add_service(vault)
             .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
         tokio::select! {
             ended = serving => Ok(ended?),

@@ -161,7 +161,11 @@ fn a_method_the_api_does_not_have_is_unimplemented_and_written_down() {
             "/vault.v1.tokenvault/GetToken",
             "/vault.v1.TokenVault/getToken",
             "/vault.v1.TokenVault/GetToken/",
+            "/vault.v1.TokenVault/",
+            "/vault.v1.TokenVault",
+            "/vault.v1.TokenVaults/GetToken",
             "/GetToken",
+            "/",
         ] {
             let refused = local.send(path, get("plain").encode_to_vec()).await.err().unwrap();
             assert_eq!(refused.code, Code::Unimplemented, "{path}");

@@ -6,9 +6,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase as _, TableDefinition, TableError};
+use redb::{Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase as _, TableDefinition, TableError};
 
 use super::super::place::Place;
 use super::super::reason;
@@ -16,6 +16,9 @@ use crate::domain::ports::StoreError;
 
 /// The one table: `drawer ":" field` to frame.
 pub(super) const RECORDS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("records");
+
+/// The table as a read sees it.
+pub(super) type Records = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// Pages kept in memory. The kernel keeps more of them for us, and gives them back under pressure.
 const CACHE_BYTES: usize = 16 * 1_024 * 1_024;
@@ -69,8 +72,15 @@ type Open = Box<dyn Fn() -> Result<Database, OpenError> + Send + Sync>;
 pub(super) struct RecordFile {
     open: Open,
     /// `None` from a fault until the file could be opened again.
-    database: RwLock<Option<Database>>,
+    opened: RwLock<Option<Opened>>,
     commits: AtomicU64,
+}
+
+struct Opened {
+    /// What the last commit left, for all reads until the next: to find the table anew costs more than to read in it.
+    /// `None` until somebody reads. Dropped before the database it belongs to.
+    records: RwLock<Option<Arc<Records>>>,
+    database: Database,
 }
 
 // === impl Fault ===
@@ -110,14 +120,27 @@ impl RecordFile {
 
     /// Opens whatever this opens, now and after each fault.
     pub(super) fn with_opener(open: Open) -> Result<Self, OpenError> {
-        let database = open()?;
-        Ok(Self { open, database: RwLock::new(Some(database)), commits: AtomicU64::new(0) })
+        let opened = Opened::new(open()?);
+        Ok(Self { open, opened: RwLock::new(Some(opened)), commits: AtomicU64::new(0) })
     }
 
-    /// Works with the open database. Does not wait while the file is being opened again, which can take as long as it
-    /// takes to read all of it.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, Fault> {
-        let guard = match self.database.try_read() {
+    /// Writes to the open database. What the work commits is seen by every read that begins after this returns.
+    pub(super) fn write<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, Fault> {
+        self.with(|opened| {
+            let done = work(&opened.database);
+            opened.forget_records();
+            done
+        })
+    }
+
+    /// Reads what was committed last.
+    pub(super) fn read<T>(&self, look: impl FnOnce(&Records) -> Result<T, redb::Error>) -> Result<T, Fault> {
+        self.with(|opened| look(&*opened.records()?))
+    }
+
+    /// Does not wait while the file is being opened again, which can take as long as it takes to read all of it.
+    fn with<T>(&self, work: impl FnOnce(&Opened) -> Result<T, redb::Error>) -> Result<T, Fault> {
+        let guard = match self.opened.try_read() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(Fault::Closed),
@@ -127,12 +150,12 @@ impl RecordFile {
 
     /// Closes the file and opens it again, from what is on the disk. Called by the writer only.
     pub(super) fn reopen(&self) {
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         // Closed first: the file is locked for as long as it is open.
-        *database = None;
+        *opened = None;
         match (self.open)() {
-            Ok(opened) => {
-                *database = Some(opened);
+            Ok(database) => {
+                *opened = Some(Opened::new(database));
                 tracing::warn!("the file of the store was opened again after a fault");
             }
             Err(error) => {
@@ -150,6 +173,32 @@ impl RecordFile {
     /// How many durable transactions there were.
     pub(super) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
+    }
+}
+
+// === impl Opened ===
+
+impl Opened {
+    fn new(database: Database) -> Self {
+        Self { records: RwLock::default(), database }
+    }
+
+    fn records(&self) -> Result<Arc<Records>, redb::Error> {
+        if let Some(records) = &*self.records.read().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(Arc::clone(records));
+        }
+        // Locked from before it looks until it is done: what a commit makes old meanwhile is forgotten right after.
+        let mut slot = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(records) = &*slot {
+            return Ok(Arc::clone(records));
+        }
+        let records = Arc::new(self.database.begin_read()?.open_table(RECORDS)?);
+        *slot = Some(Arc::clone(&records));
+        Ok(records)
+    }
+
+    fn forget_records(&self) {
+        *self.records.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

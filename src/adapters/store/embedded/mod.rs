@@ -14,12 +14,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redb::ReadableDatabase as _;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 pub use self::file::OpenError;
-use self::file::{RECORDS, RecordFile};
+use self::file::{RecordFile, Records};
 use self::writer::{Job, Write};
 use super::place::{self, Place};
 use super::{frame, reason};
@@ -83,8 +82,8 @@ impl EmbeddedStore {
     /// Reads on the thread of the caller. A read is a few look-ups in pages that are in memory, some microseconds, and
     /// takes no lock that a commit holds while it waits for the disk; handing it to another thread would cost more than
     /// the read. The price: a page that is not in memory is read from the disk right here.
-    fn read<T>(&self, look: impl FnOnce(&redb::Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        self.file.with(look).map_err(|fault| {
+    fn read<T>(&self, look: impl FnOnce(&Records) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        self.file.read(look).map_err(|fault| {
             if fault.needs_reopening() {
                 // The writer owns the file. If its queue is full it has its own reasons to find the fault.
                 drop(self.enqueue(Job::Mend));
@@ -109,10 +108,8 @@ impl Drop for EmbeddedStore {
 impl Store for EmbeddedStore {
     async fn get(&self, address: &Address) -> Result<Option<Stored>, StoreError> {
         let key = file::key(&Place::from(address));
-        let found = self.read(|database| {
-            let records = database.begin_read()?.open_table(RECORDS)?;
-            Ok(records.get(key.as_slice())?.map(|frame| Bytes::copy_from_slice(frame.value())))
-        })?;
+        let found =
+            self.read(|records| Ok(records.get(key.as_slice())?.map(|frame| Bytes::copy_from_slice(frame.value()))))?;
         found.map(frame::decode).transpose()
     }
 
@@ -129,8 +126,7 @@ impl Store for EmbeddedStore {
 
     async fn list_user(&self, tenant: &TenantId, user: &UserId) -> Result<UserDrawer, StoreError> {
         let (from, to) = file::span(&place::drawer_of(tenant, user));
-        let found = self.read(|database| {
-            let records = database.begin_read()?.open_table(RECORDS)?;
+        let found = self.read(|records| {
             let mut found = Vec::new();
             for record in records.range(from.as_slice()..to.as_slice())? {
                 let (key, frame) = record?;

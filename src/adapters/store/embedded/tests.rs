@@ -111,6 +111,47 @@ async fn many_writes_share_a_commit() {
     assert!(store.commits() <= 100, "{} commits", store.commits());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[expect(clippy::disallowed_methods, reason = "tests have no task tracker")]
+async fn whoever_has_written_reads_it_whatever_others_read_and_write() {
+    let directory = TempDir::new().unwrap();
+    let store = Arc::new(EmbeddedStore::open(&directory.path().join("vault.redb")).unwrap());
+    let calls = (0..8).map(|number| {
+        let (store, user) = (Arc::clone(&store), format!("u{number}"));
+        tokio::spawn(async move {
+            let mut expected = Expected::Absent;
+            for _ in 0..50 {
+                store.put(&address(&user), expected, Bytes::from_static(b"v")).await.unwrap();
+                expected = Expected::Version(expected.next());
+                let found = store.get(&address(&user)).await.unwrap().unwrap();
+                assert_eq!(Expected::Version(found.version), expected);
+                let drawer = store.list_user(&TenantId::default_tenant(), &user.parse().unwrap()).await.unwrap();
+                assert_eq!(drawer.connections.first().map(|(_, found)| found.version), Some(found.version));
+            }
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn reading_between_writes_keeps_no_page_from_being_used_again() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("vault.redb");
+    let store = EmbeddedStore::open(&path).unwrap();
+    let value = Bytes::from(vec![7; 32 * 1_024]);
+    let mut expected = Expected::Absent;
+    for _ in 0..300 {
+        store.put(&address("u"), expected, value.clone()).await.unwrap();
+        expected = Expected::Version(expected.next());
+        assert!(store.get(&address("u")).await.unwrap().is_some());
+    }
+    // 9.4 MiB were written.
+    let length = fs::metadata(&path).unwrap().len();
+    assert!(length < 4 * 1_024 * 1_024, "{length} bytes");
+}
+
 #[tokio::test]
 #[expect(clippy::await_holding_lock, reason = "holding it is what stalls the disk")]
 async fn more_writes_than_the_queue_holds_are_refused_at_once() {

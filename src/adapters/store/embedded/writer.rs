@@ -44,12 +44,12 @@ pub(super) fn run(file: &RecordFile, jobs: &Receiver<Job>) {
     while let Ok(first) = jobs.recv() {
         let batch = gather(first, jobs);
         if batch.is_empty() {
-            if file.with(|database| Ok(database.begin_write()?.abort()?)).is_err() {
+            if file.write(|database| Ok(database.begin_write()?.abort()?)).is_err() {
                 file.reopen();
             }
             continue;
         }
-        match file.with(|database| commit(database, &batch)) {
+        match file.write(|database| commit(database, &batch)) {
             Ok(verdicts) => {
                 if verdicts.iter().any(Result::is_ok) {
                     file.count_commit();
