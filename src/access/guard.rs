@@ -1,10 +1,12 @@
 //! The guard: every call goes check, audit, call, audit, in this order and in one place.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::caller::{Caller, Credentials};
+use super::deadline::Deadline;
 use super::doors::Door;
 use super::refusal::Refusal;
 use super::registry::{NotVerified, Registry};
@@ -13,7 +15,7 @@ use crate::domain::error::VaultError;
 use crate::domain::id::ConnectionKey;
 use crate::domain::id::RequestId;
 use crate::domain::method::Method;
-use crate::domain::ports::{AuditSink, AuditUnavailable, Clock};
+use crate::domain::ports::{AuditSink, AuditUnavailable, Clock, StoreError};
 use crate::service::{
     DeleteToken, DeleteTokenAnswer, GetStatus, GetStatusQuery, GetToken, GetTokenAnswer, GetTokenQuery, PlatformStatus,
     StoreToken, StoreTokenAnswer, StoreTokenCommand,
@@ -48,6 +50,8 @@ pub struct Arrival {
     pub peer: Option<Arc<str>>,
     /// What it presents; `None`: nothing well formed.
     pub credentials: Option<Credentials>,
+    /// How long its caller waits, if it says so.
+    pub time_limit: Option<Duration>,
 }
 
 /// A call of somebody who has proven who they are. If it is dropped, because its request could not be read, that is
@@ -55,6 +59,7 @@ pub struct Arrival {
 pub struct Call {
     caller: Caller,
     record: Record,
+    deadline: Deadline,
 }
 
 // === impl Guard ===
@@ -119,7 +124,7 @@ impl Guard {
     ///
     /// [`Refusal::Unauthenticated`].
     pub fn admit(&self, arrival: Arrival) -> Result<Call, Refusal> {
-        let Arrival { request, method, peer, credentials } = arrival;
+        let Arrival { request, method, peer, credentials, time_limit } = arrival;
         let mut record = Record::begin(self, request, method, peer);
         let verified = match &credentials {
             Some(credentials) => self.registry.verify(credentials).map_err(NotVerified::reason),
@@ -128,7 +133,7 @@ impl Guard {
         match verified {
             Ok(caller) => {
                 record.known_as(&caller);
-                Ok(Call { caller, record })
+                Ok(Call { caller, record, deadline: Deadline::of_a_call(time_limit) })
             }
             Err(reason) => {
                 // Not waited for: whoever has no credentials must not be able to make the vault wait for its disk.
@@ -144,9 +149,11 @@ impl Guard {
         door: &D,
         read: impl FnOnce(&Caller) -> Result<D::Query, Refusal> + Send,
     ) -> Result<D::Answer, Refusal> {
-        let Call { caller, mut record } = call;
+        let Call { caller, mut record, deadline } = call;
         record.passes(D::METHOD);
-        let answer = self.beyond_the_door(&caller, door, read, &mut record).await;
+        let outcome = deadline.bound(self.beyond_the_door(&caller, door, read, &mut record)).await;
+        // What takes so long is the store: for keys and platforms nobody is made to wait until the end.
+        let answer = outcome.unwrap_or_else(|| Err(VaultError::Store(StoreError::unavailable("timeout")).into()));
         let (result, reason, version) = match &answer {
             Ok(answer) => (AuditResult::Ok, "", D::version(answer)),
             Err(refusal) => (refusal.audit_result(), refusal.reason(), None),
@@ -176,6 +183,16 @@ impl Guard {
     }
 }
 
+// === impl Call ===
+
+impl Call {
+    /// How long its use case may wait for something better to say than that time is up.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.deadline.patience()
+    }
+}
+
 /// The audit entry of one call. If it is dropped before it is written, it says so itself.
 struct Record {
     audit: Arc<dyn AuditSink>,
@@ -201,7 +218,7 @@ impl Record {
             subject: Subject::default(),
             result: AuditResult::Failed,
             reason,
-            latency: std::time::Duration::ZERO,
+            latency: Duration::ZERO,
             record_version: None,
         };
         Self { audit: Arc::clone(&guard.audit), began: Instant::now(), entry: Some(entry) }

@@ -4,6 +4,7 @@
 //! reaches the use cases through the [`Guard`] alone: there is no second door that somebody could forget to lock.
 
 mod caller;
+mod deadline;
 mod doors;
 mod engine;
 mod engine_key;

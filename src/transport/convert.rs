@@ -136,13 +136,9 @@ pub(super) fn delete_token_answer(answer: DeleteTokenAnswer) -> pb::DeleteTokenR
     pb::DeleteTokenResponse { deleted: answer.version.is_some() }
 }
 
-/// How long a call may take, as its `grpc-timeout` header says, less what the way back takes.
-pub(super) fn patience(headers: &MetadataMap) -> Duration {
-    const UNSTATED: Duration = Duration::from_secs(15);
-    let stated = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(grpc_timeout);
-    stated.map_or(UNSTATED, |limit| {
-        limit.saturating_sub((limit / 20).clamp(Duration::from_millis(10), Duration::from_millis(250)))
-    })
+/// How long the caller waits, as the `grpc-timeout` header says.
+pub(super) fn time_limit(headers: &MetadataMap) -> Option<Duration> {
+    headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(grpc_timeout)
 }
 
 /// The `grpc-timeout` of the gRPC protocol: at most eight digits and a unit.
@@ -199,15 +195,5 @@ mod tests {
         for odd in ["", "S", "1", "123456789S", "-1S", "1.5S", "1s", "é"] {
             assert_eq!(grpc_timeout(odd), None, "`{odd}`");
         }
-    }
-
-    #[test]
-    fn the_answer_leaves_before_the_caller_gives_up() {
-        let mut headers = MetadataMap::new();
-        assert_eq!(patience(&headers), Duration::from_secs(15));
-        headers.insert("grpc-timeout", "2S".parse().unwrap());
-        assert_eq!(patience(&headers), Duration::from_millis(1_900));
-        headers.insert("grpc-timeout", "5m".parse().unwrap());
-        assert_eq!(patience(&headers), Duration::ZERO);
     }
 }

@@ -7,7 +7,7 @@ use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
 use super::context::CallContext;
-use super::status;
+use super::{convert, status};
 use crate::access::{Arrival, Call, Credentials, Guard};
 
 /// Takes the credentials out of a call's headers and has them verified, or turns the call away.
@@ -34,7 +34,8 @@ impl Interceptor for TakeCredentials {
             return Err(Status::internal("internal fault"));
         };
         let credentials = credentials(request.metadata());
-        let call = self.guard.admit(Arrival { request: id, method, peer, credentials });
+        let time_limit = convert::time_limit(request.metadata());
+        let call = self.guard.admit(Arrival { request: id, method, peer, credentials, time_limit });
         let call = call.map_err(|refusal| status::of(&refusal))?;
         // Nothing behind this point sees the key in a header, where it could be forwarded or logged.
         request.metadata_mut().remove(ENGINE_ID);

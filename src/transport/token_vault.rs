@@ -31,9 +31,9 @@ impl TokenVault for TokenVaultApi {
     }
 
     async fn get_token(&self, request: Request<GetTokenRequest>) -> Result<Response<GetTokenResponse>, Status> {
-        let (headers, mut extensions, message) = request.into_parts();
+        let (_, mut extensions, message) = request.into_parts();
         let (call, id) = call(&mut extensions)?;
-        let patience = convert::patience(&headers);
+        let patience = call.patience();
         let read = |caller: &_| convert::get_token(caller, &message, id.clone(), patience);
         let answer = self.guard.get_token(call, read).await;
         answer.map(convert::get_token_answer).map(Response::new).map_err(|refusal| refuse(&id, &refusal))

@@ -16,6 +16,7 @@ mod audit;
 mod bad_input;
 mod callers;
 mod corruption;
+mod deadlines;
 mod delete_token;
 mod get_status;
 mod get_token;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
 use tonic::Code;
 use vault_engine::access::EngineKey;
 use vault_engine::adapters::system::SystemRandom;
@@ -39,6 +39,34 @@ const ROWS: [Row; 4] = [
     },
 ];
 
+// === impl Row ===
+
+impl Row {
+    fn of(method: &MethodDescriptor) -> &'static Self {
+        let row = ROWS.iter().find(|row| row.method == method.full_name());
+        row.unwrap_or_else(|| panic!("{} has no row: who may call it?", method.full_name()))
+    }
+
+    fn encoded(&self, method: &MethodDescriptor) -> Vec<u8> {
+        let mut json = serde_json::Deserializer::from_str(self.request);
+        DynamicMessage::deserialize(method.input(), &mut json).unwrap().encode_to_vec()
+    }
+}
+
+fn methods() -> Vec<MethodDescriptor> {
+    let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
+    pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()).collect()
+}
+
+fn path(method: &MethodDescriptor) -> String {
+    format!("/{}/{}", method.parent_service().full_name(), method.name())
+}
+
+/// The path of every method there is, and a sound request to it.
+pub(crate) fn sound_requests() -> Vec<(String, Vec<u8>)> {
+    methods().iter().map(|method| (path(method), Row::of(method).encoded(method))).collect()
+}
+
 /// Those whom nobody knows.
 fn nobodies(vault: &Vault) -> Vec<(&'static str, Caller)> {
     let somebody = || vault.as_nobody().and("x-engine-id", "local");
@@ -55,15 +83,10 @@ fn nobodies(vault: &Vault) -> Vec<(&'static str, Caller)> {
 #[test]
 fn every_method_answers_every_kind_of_caller_as_its_row_says() {
     spec(async |vault| {
-        let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
-        let methods: Vec<_> = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
-        let mut asked = 0;
+        let (methods, mut asked) = (methods(), 0);
         for method in &methods {
-            let row = ROWS.iter().find(|row| row.method == method.full_name());
-            let row = row.unwrap_or_else(|| panic!("{} has no row: who may call it?", method.full_name()));
-            let mut json = serde_json::Deserializer::from_str(row.request);
-            let request = DynamicMessage::deserialize(method.input(), &mut json).unwrap().encode_to_vec();
-            let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+            let row = Row::of(method);
+            let (path, request) = (path(method), row.encoded(method));
             for (who, caller) in nobodies(vault) {
                 let refused = caller.send(&path, request.clone()).await.err().unwrap();
                 let told = (Code::Unauthenticated, "invalid_credentials", "fix_credentials");
@@ -90,11 +113,7 @@ fn every_method_answers_every_kind_of_caller_as_its_row_says() {
 
 #[test]
 fn the_rows_are_the_methods_there_are() {
-    let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
-    let described: BTreeSet<String> = pool
-        .services()
-        .flat_map(|service| service.methods().map(|method| method.full_name().to_owned()).collect::<Vec<_>>())
-        .collect();
+    let described: BTreeSet<String> = methods().iter().map(|method| method.full_name().to_owned()).collect();
     let rows: BTreeSet<String> = ROWS.iter().map(|row| row.method.to_owned()).collect();
     let known = Method::ALL.map(|method| method.path().trim_start_matches('/').replace('/', "."));
     assert_eq!(rows, described);

@@ -1,0 +1,50 @@
+//! A caller is answered while it still waits, whatever the store does.
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+use tonic::Code;
+
+use crate::harness::{Setup, get, until};
+use crate::matrix::sound_requests;
+
+#[test]
+fn while_the_store_hangs_every_method_answers_within_the_deadline_and_writes_it_down() {
+    Setup::default().on_redis().run(async |vault| {
+        vault.connect("plain", 3_600).await;
+        let hurried = vault.as_engine("local").and("grpc-timeout", "1S");
+        let requests = sound_requests();
+        vault.redis().pause();
+        let refused = join_all(requests.iter().map(async |(path, request)| {
+            let began = Instant::now();
+            let refused = hurried.send(path, request.clone()).await.err().unwrap();
+            (path, refused, began.elapsed())
+        }))
+        .await;
+        vault.redis().resume();
+        for (path, refused, waited) in refused {
+            assert_eq!(refused.told(), (Code::Unavailable, "store_unavailable", "retry"), "{path}");
+            assert!(refused.retry_after.is_some(), "{path}");
+            assert!(waited.as_millis() < 1_000, "{path} took {waited:?}");
+            let line = vault.audit_of(&refused.request_id).await;
+            let told = (line["engine"].as_str(), line["result"].as_str(), line["reason"].as_str());
+            assert_eq!(told, (Some("local"), Some("failed"), Some("store_unavailable")), "{path}");
+            assert_eq!(line["user"], "u1", "{path}");
+        }
+    });
+}
+
+#[test]
+fn storing_again_what_found_the_store_hanging_stores_it() {
+    Setup::default().on_redis().run(async |vault| {
+        vault.connect("plain", 3_600).await;
+        let (tokens, local) = (vault.tokens(), vault.as_engine("local"));
+        let request = tokens.request("plain", 3_600);
+        vault.redis().pause();
+        let refused = local.clone().and("grpc-timeout", "500m").call(request.clone()).await.unwrap_err();
+        vault.redis().resume();
+        assert_eq!(refused.told(), (Code::Unavailable, "store_unavailable", "retry"));
+        let stored = until("the store again", async || local.call(request.clone()).await.ok()).await;
+        assert!(stored.replaced);
+        assert_eq!(vault.as_engine("action").call(get("plain")).await.unwrap().access_token, tokens.access);
+    });
+}
