@@ -9,6 +9,7 @@ use tonic::{Request, Status};
 use super::context::CallContext;
 use super::{convert, status};
 use crate::access::{Arrival, Call, Credentials, Guard};
+use crate::domain::error::VaultError;
 
 /// Takes the credentials out of a call's headers and has them verified, or turns the call away.
 #[derive(Clone)]
@@ -31,7 +32,7 @@ const LONGEST: usize = 128;
 impl Interceptor for TakeCredentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let Some(CallContext { request: id, method, peer }) = request.extensions().get::<CallContext>().cloned() else {
-            return Err(Status::internal("internal fault"));
+            return Err(status::of(&VaultError::Internal("the server is built without its layers").into()));
         };
         let credentials = credentials(request.metadata());
         let time_limit = convert::time_limit(request.metadata());

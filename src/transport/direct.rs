@@ -14,6 +14,8 @@ use tonic::server::NamedService;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::status;
+
 /// Puts a service in front of the router.
 #[derive(Clone)]
 pub(super) struct DirectLayer<V> {
@@ -58,11 +60,19 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         if belongs_to::<V>(request.uri().path()) {
-            Either::Left(self.service.call(request).map_ok(|answer| answer.map(Body::new)))
+            Either::Left(self.service.call(request).map_ok(answered))
         } else {
             Either::Right(self.router.call(request))
         }
     }
+}
+
+fn answered<B>(mut answer: Response<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = bytes::Bytes, Error = tonic::Status> + Send + 'static,
+{
+    status::reword_unreadable(answer.headers_mut());
+    answer.map(Body::new)
 }
 
 /// Whether a path is `/<service>/<anything>`.

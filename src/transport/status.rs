@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use http::HeaderMap;
 use prost::Message;
 use prost_types::Any;
 use tonic::{Code, Status};
@@ -29,19 +30,27 @@ struct ErrorInfo {
     metadata: BTreeMap<String, String>,
 }
 
+// === impl ErrorInfo ===
+
+impl ErrorInfo {
+    fn new(reason: ErrorReason, suggested_action: &str) -> Self {
+        let metadata = BTreeMap::from([
+            ("error_code".to_owned(), reason.as_str_name().to_ascii_lowercase()),
+            ("suggested_action".to_owned(), suggested_action.to_owned()),
+        ]);
+        Self { reason: reason.as_str_name().to_owned(), domain: DOMAIN.to_owned(), metadata }
+    }
+}
+
 /// The status a refusal is answered with. It says what to do, and nothing about how things are inside.
 pub(super) fn of(refusal: &Refusal) -> Status {
     let (code, reason, suggested_action) = face(refusal);
-    let mut metadata = BTreeMap::from([
-        ("error_code".to_owned(), reason.as_str_name().to_ascii_lowercase()),
-        ("suggested_action".to_owned(), suggested_action.to_owned()),
-    ]);
+    let mut info = ErrorInfo::new(reason, suggested_action);
     if let Refusal::Failed(VaultError::ReauthRequired { cause } | VaultError::ProviderUnavailable { cause, .. }) =
         refusal
     {
-        metadata.insert("cause".to_owned(), cause.as_str().to_owned());
+        info.metadata.insert("cause".to_owned(), cause.as_str().to_owned());
     }
-    let info = ErrorInfo { reason: reason.as_str_name().to_owned(), domain: DOMAIN.to_owned(), metadata };
     let mut details = vec![detail("ErrorInfo", &info)];
     if let Some(retry_after) = retry_after(refusal) {
         let retry_delay = prost_types::Duration::try_from(retry_after).ok();
@@ -55,7 +64,25 @@ pub(super) fn of(refusal: &Refusal) -> Status {
         };
         details.push(detail("BadRequest", &pb::BadRequest { field_violations: vec![violation] }));
     }
-    let message = message(refusal);
+    with_details(code, message(refusal), details)
+}
+
+/// Says in the words of the API that a request could not be read. tonic does so itself, before anybody is asked, as if
+/// it were the server's fault or a page number; it is told by having no details, which every refusal of ours has.
+pub(super) fn reword_unreadable(answer: &mut HeaderMap) {
+    let Some(unread) = Status::from_header_map(answer).filter(|status| status.details().is_empty()) else { return };
+    let (code, message) = match unread.code() {
+        Code::Internal => (Code::InvalidArgument, "the request is not a message of this method"),
+        Code::OutOfRange => (Code::ResourceExhausted, "the request is larger than any message of this API"),
+        _ => return,
+    };
+    let info = ErrorInfo::new(ErrorReason::InvalidRequest, "fix_request");
+    let reworded = with_details(code, message.to_owned(), vec![detail("ErrorInfo", &info)]);
+    // What cannot be put into headers stays as tonic said it.
+    drop(reworded.add_header(answer));
+}
+
+fn with_details(code: Code, message: String, details: Vec<Any>) -> Status {
     let whole = pb::Status { code: code.into(), message: message.clone(), details };
     Status::with_details(code, message, whole.encode_to_vec().into())
 }
