@@ -225,7 +225,7 @@ impl Parts {
             active: FIRST,
             keys: vec![pb::WrappedKey { generation: FIRST, blob: wrapped.0, created_at }],
         };
-        match self.store.put(&address, Expected::Absent, Bytes::from(keyring.encode_to_vec())).await {
+        match self.store.put(&address, Expected::Absent, Bytes::from(keyring.encode_to_vec()).into()).await {
             Ok(()) => Ok((FIRST, vec![(FIRST, key)])),
             // Another instance was first, and its key is the tenant's. Ours has sealed nothing.
             Err(StoreError::Conflict) => match self.store.get(&address).await? {

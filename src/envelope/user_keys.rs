@@ -93,7 +93,7 @@ impl UserKeys {
         let context = Context::user_key(&self.environment, tenant, user);
         let (parent_generation, parent) = lease.active()?;
         let sealed = seal::seal(&*self.random, parent, parent_generation, u64::from(FIRST), &context, &*key);
-        match self.store.put(&owner.address(), Expected::Absent, Bytes::from(sealed)).await {
+        match self.store.put(&owner.address(), Expected::Absent, Bytes::from(sealed).into()).await {
             Ok(()) => Ok((FIRST, self.hold(owner, UserKey { key, lease, taken_at: Instant::now() }))),
             // Another call was first, and its key is the user's. Ours has sealed nothing.
             Err(StoreError::Conflict) => Ok((FIRST, self.existing(owner, None).await?)),

@@ -57,7 +57,7 @@ impl Records {
     pub async fn save(&self, key: &ConnectionKey, expected: Expected, entry: &Entry) -> Result<Version, VaultError> {
         let version = expected.next();
         let sealed = self.sealer.seal(key, version, entry).await.inspect_err(|error| alarm(key, error))?;
-        self.store.put(&Address::Connection(key.clone()), expected, sealed).await?;
+        self.store.put(&Address::Connection(key.clone()), expected, sealed.into()).await?;
         self.floor.wrote(key, version);
         Ok(version)
     }

@@ -75,7 +75,7 @@ impl House {
 
     async fn put_with(&self, sealer: &Sealer, key: &ConnectionKey) {
         let value = sealer.seal(key, Version::FIRST, &entry(key.user.as_str())).await.unwrap();
-        self.store.put(&Address::Connection(key.clone()), Expected::Absent, value).await.unwrap();
+        self.store.put(&Address::Connection(key.clone()), Expected::Absent, value.into()).await.unwrap();
     }
 
     pub(crate) async fn open(&self, key: &ConnectionKey) -> Result<String, VaultError> {

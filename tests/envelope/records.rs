@@ -59,7 +59,7 @@ async fn a_record_whose_user_key_is_not_there_is_corrupt_and_not_missing() {
     let house = House::new(KeyLimits::default());
     let sealed = house.sealer.seal(&key("acme", "u"), Version::FIRST, &entry("a")).await.unwrap();
     let empty = House::new(KeyLimits::default());
-    empty.store.put(&Address::Connection(key("acme", "u")), Expected::Absent, sealed).await.unwrap();
+    empty.store.put(&Address::Connection(key("acme", "u")), Expected::Absent, sealed.into()).await.unwrap();
     let opened = empty.open(&key("acme", "u")).await;
     assert!(matches!(opened, Err(VaultError::Corrupt(CorruptRecord::KeyMissing))));
 }

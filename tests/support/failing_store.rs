@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use vault_engine::domain::id::{TenantId, UserId};
-use vault_engine::domain::ports::{Address, Expected, Store, StoreError, Stored, UserDrawer};
+use vault_engine::domain::ports::{Address, Expected, Record, Store, StoreError, Stored, UserDrawer, Version};
 
 /// What becomes of a write.
 #[derive(Debug, Clone, Copy)]
@@ -117,19 +116,23 @@ impl Store for FailingStore {
         self.inner.get(address).await
     }
 
-    async fn put(&self, address: &Address, expected: Expected, value: Bytes) -> Result<(), StoreError> {
+    async fn put(&self, address: &Address, expected: Expected, record: Record) -> Result<(), StoreError> {
         if !matches!(address, Address::Connection(_)) {
-            return self.inner.put(address, expected, value).await;
+            return self.inner.put(address, expected, record).await;
         }
         match self.next_fault() {
-            None => self.inner.put(address, expected, value).await,
+            None => self.inner.put(address, expected, record).await,
             Some(Fault::Refused) => Err(gone()),
             Some(Fault::Hangs) => pending().await,
             Some(Fault::AnswerLost) => {
-                self.inner.put(address, expected, value).await?;
+                self.inner.put(address, expected, record).await?;
                 Err(gone())
             }
         }
+    }
+
+    async fn restore(&self, address: &Address, version: Version, record: Record) -> Result<(), StoreError> {
+        self.inner.restore(address, version, record).await
     }
 
     async fn list_user(&self, tenant: &TenantId, user: &UserId) -> Result<UserDrawer, StoreError> {

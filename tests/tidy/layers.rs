@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn who_composes_may_name_anything() {
-        assert!(misplaced_imports("src/app.rs", "use crate::adapters::store;").is_empty());
+        assert!(misplaced_imports("src/app/mod.rs", "use crate::adapters::store;").is_empty());
     }
 
     #[test]
@@ -144,15 +144,16 @@ mod tests {
         assert!(strayed_drivers("src/adapters/store/redis/script.rs", source).is_empty());
         assert_eq!(strayed_drivers("src/service/get.rs", source).len(), 1);
         assert_eq!(strayed_drivers("src/access/guard.rs", "fn f() -> tonic::Status {}").len(), 1);
-        assert_eq!(strayed_drivers("src/app.rs", "use aws_config as config;").len(), 1);
+        assert_eq!(strayed_drivers("src/app/mod.rs", "use aws_config as config;").len(), 1);
     }
 
     #[test]
     fn a_module_of_ours_named_like_a_driver_is_not_the_driver() {
         assert!(
-            strayed_drivers("src/app.rs", "use crate::adapters::store::redis;\nfn f() { redis::open(); }").is_empty()
+            strayed_drivers("src/app/mod.rs", "use crate::adapters::store::redis;\nfn f() { redis::open(); }")
+                .is_empty()
         );
-        assert!(strayed_drivers("src/app.rs", "use crate::adapters::store::{redis::RedisStore};").is_empty());
+        assert!(strayed_drivers("src/app/mod.rs", "use crate::adapters::store::{redis::RedisStore};").is_empty());
     }
 
     #[test]
@@ -170,9 +171,10 @@ mod tests {
 
     #[test]
     fn a_clock_that_tests_can_stop_is_no_hidden_clock() {
-        assert!(hidden_clocks("src/app.rs", "use tokio::time::Instant;\nfn f() { Instant::now(); }").is_empty());
+        assert!(hidden_clocks("src/app/mod.rs", "use tokio::time::Instant;\nfn f() { Instant::now(); }").is_empty());
         assert!(
-            hidden_clocks("src/app.rs", "#[cfg(test)]\nmod tests { fn f() { std::time::Instant::now(); } }").is_empty()
+            hidden_clocks("src/app/mod.rs", "#[cfg(test)]\nmod tests { fn f() { std::time::Instant::now(); } }")
+                .is_empty()
         );
     }
 }

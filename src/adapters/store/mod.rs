@@ -5,6 +5,7 @@
 
 pub mod embedded;
 mod frame;
+mod listeners;
 mod place;
 mod reason;
 #[cfg(feature = "redis")]

@@ -1,8 +1,8 @@
 //! The names under which things are kept: a drawer per user, a drawer per tenant, fields within.
 //!
 //! ```text
-//! drawer = tenant "/" user  |  tenant
-//! field  = platform  |  "#key:" generation  |  "#keyring"
+//! drawer = tenant "/" user  |  tenant  |  "#leases"
+//! field  = platform  |  "#key:" generation  |  "#keyring"  |  "#lease:" partition
 //! ```
 //!
 //! `/`, `:`, `#`, `{` and `}` are in the alphabet of no identifier a name is built from, so every name parses one way
@@ -13,11 +13,13 @@ use std::str;
 use bytes::Bytes;
 
 use super::frame;
-use crate::domain::id::{TenantId, UserId};
+use crate::domain::id::{ConnectionKey, TenantId, UserId};
 use crate::domain::ports::{Address, StoreError, UserDrawer};
 
 const KEY_PREFIX: &str = "#key:";
 const KEYRING: &str = "#keyring";
+const LEASE_PREFIX: &str = "#lease:";
+const LEASES: &str = "#leases";
 
 /// Where a value is kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +42,32 @@ impl From<&Address> for Place {
                 Self { drawer: drawer_of(tenant, user), field: format!("{KEY_PREFIX}{generation}") }
             }
             Address::TenantKeyring { tenant } => Self { drawer: tenant.as_str().to_owned(), field: KEYRING.to_owned() },
+            Address::Lease { partition } => {
+                Self { drawer: LEASES.to_owned(), field: format!("{LEASE_PREFIX}{}", partition.number()) }
+            }
+        }
+    }
+}
+
+impl Place {
+    /// What is kept here; `None` for a name no vault gives. Leases have no address outside.
+    pub(super) fn address(&self) -> Option<Address> {
+        let Some((tenant, user)) = self.drawer.split_once('/') else {
+            let tenant = self.drawer.parse().ok()?;
+            return (self.field == KEYRING).then_some(Address::TenantKeyring { tenant });
+        };
+        let (tenant, user) = (tenant.parse().ok()?, user.parse().ok()?);
+        match self.field.strip_prefix(KEY_PREFIX) {
+            Some(number) => Some(Address::UserKey { tenant, user, generation: generation_of(number)? }),
+            None => Some(Address::Connection(ConnectionKey { tenant, user, platform: self.field.parse().ok()? })),
+        }
+    }
+
+    /// The connection that is kept here.
+    pub(super) fn connection(&self) -> Result<ConnectionKey, StoreError> {
+        match self.address() {
+            Some(Address::Connection(key)) => Ok(key),
+            Some(_) | None => Err(StoreError::Corrupt),
         }
     }
 }
@@ -56,22 +84,23 @@ pub(super) fn add(drawer: &mut UserDrawer, field: &[u8], frame: Bytes) -> Result
     let field = str::from_utf8(field).map_err(|_| StoreError::Corrupt)?;
     match field.strip_prefix(KEY_PREFIX) {
         Some(number) => {
-            let generation: u32 = number.parse().map_err(|_| StoreError::Corrupt)?;
-            if generation.to_string() != number {
-                return Err(StoreError::Corrupt);
-            }
-            drawer.keys.push((generation, stored));
+            drawer.keys.push((generation_of(number).ok_or(StoreError::Corrupt)?, stored));
         }
         None => drawer.connections.push((field.parse().map_err(|_| StoreError::Corrupt)?, stored)),
     }
     Ok(())
 }
 
+/// A number as a vault writes it, without sign or leading zeros.
+fn generation_of(number: &str) -> Option<u32> {
+    let generation: u32 = number.parse().ok()?;
+    (generation.to_string() == number).then_some(generation)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::id::ConnectionKey;
-    use crate::domain::ports::Version;
+    use crate::domain::ports::{Partition, Record, Version};
 
     fn place(drawer: &str, field: &str) -> Place {
         Place { drawer: drawer.to_owned(), field: field.to_owned() }
@@ -81,16 +110,24 @@ mod tests {
     fn each_kind_of_thing_has_its_name() {
         let (tenant, user): (TenantId, UserId) = ("acme".parse().unwrap(), "u1".parse().unwrap());
         let key = ConnectionKey { tenant: tenant.clone(), user: user.clone(), platform: "gmail".parse().unwrap() };
-        assert_eq!(Place::from(&Address::Connection(key)), place("acme/u1", "gmail"));
-        let user_key = Address::UserKey { tenant: tenant.clone(), user, generation: 7 };
-        assert_eq!(Place::from(&user_key), place("acme/u1", "#key:7"));
-        assert_eq!(Place::from(&Address::TenantKeyring { tenant }), place("acme", "#keyring"));
+        let names = [
+            (Address::Connection(key), place("acme/u1", "gmail")),
+            (Address::UserKey { tenant: tenant.clone(), user, generation: 7 }, place("acme/u1", "#key:7")),
+            (Address::TenantKeyring { tenant }, place("acme", "#keyring")),
+        ];
+        for (address, place) in names {
+            assert_eq!(Place::from(&address), place);
+            assert_eq!(place.address(), Some(address));
+        }
+        let lease = Address::Lease { partition: Partition::numbered(7).unwrap() };
+        assert_eq!(Place::from(&lease), place("#leases", "#lease:7"));
+        assert_eq!(Place::from(&lease).address(), None);
     }
 
     #[test]
     fn a_field_no_vault_writes_makes_the_drawer_corrupt() {
         for field in [&b"Gmail"[..], b"", b"#key:", b"#key:+1", b"#key:01", b"#key:4294967296", b"#keyring", b"\xff"] {
-            let frame = Bytes::from(frame::encode(Version::FIRST, b"v").unwrap());
+            let frame = Bytes::from(frame::encode(Version::FIRST, &Record::from(Bytes::from_static(b"v"))).unwrap());
             let added = add(&mut UserDrawer::default(), field, frame);
             assert!(matches!(added, Err(StoreError::Corrupt)), "{field:?}");
         }

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::reason;
 use crate::domain::id::{TenantId, UserId};
-use crate::domain::ports::{Address, Expected, Random, Store, StoreError, Stored, UserDrawer};
+use crate::domain::ports::{Address, Expected, Random, Record, Store, StoreError, Stored, UserDrawer, Version};
 
 /// How often, how soon and how long to try.
 #[derive(Debug, Clone, Copy)]
@@ -74,27 +74,56 @@ impl RetryingStore {
         timeout(self.policy.time_limit, work).await.unwrap_or(Err(StoreError::unavailable(reason::TIMEOUT)))
     }
 
-    async fn put_repeatedly(&self, address: &Address, expected: Expected, value: Bytes) -> Result<(), StoreError> {
-        let mut attempt = 1;
-        loop {
-            match self.inner.put(address, expected, value.clone()).await {
-                Err(StoreError::Conflict) if attempt > 1 => {
-                    return self.explain_conflict(address, expected, &value).await;
+    async fn read_repeatedly<T, A>(&self, read: impl Fn() -> A) -> Result<T, StoreError>
+    where
+        A: Future<Output = Result<T, StoreError>>,
+    {
+        self.bounded(async {
+            let mut attempt = 1;
+            loop {
+                match read().await {
+                    Err(error) if passes(&error) && self.pause_after(attempt).await => attempt += 1,
+                    answer => return answer,
                 }
-                Err(error) if passes(&error) && self.pause_after(attempt).await => attempt += 1,
-                verdict => return verdict,
             }
-        }
+        })
+        .await
+    }
+
+    /// Writes a value that is to have this version.
+    async fn write_repeatedly<A>(
+        &self,
+        address: &Address,
+        version: Version,
+        value: &Bytes,
+        write: impl Fn() -> A,
+    ) -> Result<(), StoreError>
+    where
+        A: Future<Output = Result<(), StoreError>>,
+    {
+        self.bounded(async {
+            let mut attempt = 1;
+            loop {
+                match write().await {
+                    Err(StoreError::Conflict) if attempt > 1 => {
+                        return self.explain_conflict(address, version, value).await;
+                    }
+                    Err(error) if passes(&error) && self.pause_after(attempt).await => attempt += 1,
+                    verdict => return verdict,
+                }
+            }
+        })
+        .await
     }
 
     /// A conflict after an attempt of which nobody knows whether it happened may be a conflict with ourselves. It is
     /// when exactly our value stands at the version we were to make: values are sealed with fresh salt, so nobody else
     /// writes the same bytes. Had somebody written over ours since, the conflict stands: the caller has to read anyway.
-    async fn explain_conflict(&self, address: &Address, expected: Expected, value: &Bytes) -> Result<(), StoreError> {
+    async fn explain_conflict(&self, address: &Address, version: Version, value: &Bytes) -> Result<(), StoreError> {
         let mut attempt = 1;
         loop {
             match self.inner.get(address).await {
-                Ok(Some(found)) if found.version == expected.next() && found.value == *value => return Ok(()),
+                Ok(Some(found)) if found.version == version && found.value == *value => return Ok(()),
                 Ok(_) | Err(StoreError::Conflict | StoreError::Corrupt) => return Err(StoreError::Conflict),
                 Err(error) if passes(&error) && self.pause_after(attempt).await => attempt += 1,
                 Err(error) => return Err(error),
@@ -106,33 +135,26 @@ impl RetryingStore {
 #[async_trait]
 impl Store for RetryingStore {
     async fn get(&self, address: &Address) -> Result<Option<Stored>, StoreError> {
-        self.bounded(async {
-            let mut attempt = 1;
-            loop {
-                match self.inner.get(address).await {
-                    Err(error) if passes(&error) && self.pause_after(attempt).await => attempt += 1,
-                    answer => return answer,
-                }
-            }
-        })
-        .await
+        self.read_repeatedly(|| self.inner.get(address)).await
     }
 
-    async fn put(&self, address: &Address, expected: Expected, value: Bytes) -> Result<(), StoreError> {
-        self.bounded(self.put_repeatedly(address, expected, value)).await
+    async fn get_recent(&self, address: &Address) -> Result<Option<Stored>, StoreError> {
+        self.read_repeatedly(|| self.inner.get_recent(address)).await
+    }
+
+    async fn put(&self, address: &Address, expected: Expected, record: Record) -> Result<(), StoreError> {
+        let value = record.value.clone();
+        self.write_repeatedly(address, expected.next(), &value, || self.inner.put(address, expected, record.clone()))
+            .await
+    }
+
+    async fn restore(&self, address: &Address, version: Version, record: Record) -> Result<(), StoreError> {
+        let value = record.value.clone();
+        self.write_repeatedly(address, version, &value, || self.inner.restore(address, version, record.clone())).await
     }
 
     async fn list_user(&self, tenant: &TenantId, user: &UserId) -> Result<UserDrawer, StoreError> {
-        self.bounded(async {
-            let mut attempt = 1;
-            loop {
-                match self.inner.list_user(tenant, user).await {
-                    Err(error) if passes(&error) && self.pause_after(attempt).await => attempt += 1,
-                    answer => return answer,
-                }
-            }
-        })
-        .await
+        self.read_repeatedly(|| self.inner.list_user(tenant, user)).await
     }
 
     fn kind(&self) -> &'static str {

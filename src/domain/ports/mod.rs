@@ -3,6 +3,7 @@
 
 mod audit;
 mod clock;
+mod index;
 mod keys;
 mod random;
 mod renewal;
@@ -12,9 +13,15 @@ mod token_endpoint;
 
 pub use audit::{AuditSink, AuditUnavailable};
 pub use clock::Clock;
+pub use index::{
+    CHANGES_KEPT, Change, ChangeCursor, Changes, Due, Hints, Index, Item, Listener, Page, Partition, Pushes,
+    ScanCursor, Scope, StateHint,
+};
 pub use keys::{DataKey, EncryptionContext, KeyError, KeyFault, KeyProvider, WrappedDataKey};
 pub use random::Random;
 pub use renewal::{Renewal, RenewalOutcome, Wanted};
-pub use store::{Address, Expected, MAX_VALUE_BYTES, Store, StoreError, Stored, UserDrawer, Version};
+pub use store::{
+    Address, Expected, MAX_VALUE_BYTES, Record, STALENESS, Store, StoreError, Stored, UserDrawer, Version,
+};
 pub use tasks::Tasks;
 pub use token_endpoint::{Exchange, Granted, RefreshCall, Refused, TokenEndpoint, TransportFault};

@@ -2,10 +2,12 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::index::{Hints, Partition};
 use crate::domain::id::{ConnectionKey, PlatformId, TenantId, UserId};
 
 /// The version of a stored value; the first is 1 and every write adds exactly one.
@@ -31,6 +33,11 @@ pub enum Address {
         /// The tenant.
         tenant: TenantId,
     },
+    /// Who walks what is due in a partition.
+    Lease {
+        /// The partition.
+        partition: Partition,
+    },
 }
 
 /// A value and its version.
@@ -40,6 +47,15 @@ pub struct Stored {
     pub version: Version,
     /// The bytes that were put, opaque to the store.
     pub value: Bytes,
+}
+
+/// What is put.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// The bytes, opaque to the store.
+    pub value: Bytes,
+    /// What it can be found by.
+    pub hints: Hints,
 }
 
 /// What a write expects to find.
@@ -68,6 +84,8 @@ pub struct UserDrawer {
 ///   is there. The value then has version [`Expected::next`]. Otherwise the answer is [`StoreError::Conflict`] and
 ///   nothing has changed.
 /// - Of any number of concurrent `put`s with the same expectation exactly one succeeds.
+/// - `restore` writes a value with the version it had elsewhere, if and only if nothing is there or an older version.
+/// - `get_recent` may return what `get` would have returned up to [`STALENESS`] ago; never less than this instance wrote.
 /// - After [`StoreError::Unavailable`] a `put` may or may not have happened; putting the same again, or reading, tells.
 /// - A call whose future is dropped may still take effect, and never affects the answer of any other call.
 /// - Values of up to 1 MiB are kept byte for byte; a larger one is refused before anything is sent.
@@ -82,12 +100,28 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Unavailable`], or [`StoreError::Corrupt`] if what is there was not written by a vault.
     async fn get(&self, address: &Address) -> Result<Option<Stored>, StoreError>;
 
+    /// Reads one value, perhaps from nearer by: for whoever would not mind having asked a moment earlier.
+    ///
+    /// # Errors
+    ///
+    /// As for `get`.
+    async fn get_recent(&self, address: &Address) -> Result<Option<Stored>, StoreError> {
+        self.get(address).await
+    }
+
     /// Writes one value against an expectation.
     ///
     /// # Errors
     ///
     /// [`StoreError::Conflict`] or [`StoreError::Unavailable`].
-    async fn put(&self, address: &Address, expected: Expected, value: Bytes) -> Result<(), StoreError>;
+    async fn put(&self, address: &Address, expected: Expected, record: Record) -> Result<(), StoreError>;
+
+    /// Writes one value as it was in another store.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] when this version or a later one is there; [`StoreError::Unavailable`].
+    async fn restore(&self, address: &Address, version: Version, record: Record) -> Result<(), StoreError>;
 
     /// Reads everything of one user.
     ///
@@ -122,6 +156,33 @@ pub enum StoreError {
 
 /// The most bytes a value may have.
 pub const MAX_VALUE_BYTES: usize = 1_048_576;
+
+/// The most a recent read may lag behind.
+pub const STALENESS: Duration = Duration::from_secs(1);
+
+// === impl Address ===
+
+impl Address {
+    /// The partition it belongs to.
+    #[must_use]
+    pub fn partition(&self) -> Partition {
+        match self {
+            Self::Connection(key) => Partition::of(&key.tenant, &key.user),
+            Self::UserKey { tenant, user, .. } => Partition::of(tenant, user),
+            Self::TenantKeyring { tenant } => Partition::of_tenant(tenant),
+            Self::Lease { partition } => *partition,
+        }
+    }
+}
+
+// === impl Record ===
+
+/// A value nobody has to find.
+impl From<Bytes> for Record {
+    fn from(value: Bytes) -> Self {
+        Self { value, hints: Hints::default() }
+    }
+}
 
 // === impl Version ===
 

@@ -11,7 +11,7 @@ use vault_engine::adapters::store::embedded::EmbeddedStore;
 use vault_engine::adapters::store::redis::{ClientCertificate, RedisSettings, RedisStore, TlsSettings};
 use vault_engine::adapters::store::retry::{RetryPolicy, RetryingStore};
 use vault_engine::adapters::system::SystemRandom;
-use vault_engine::domain::ports::Store;
+use vault_engine::domain::ports::{Index, Store};
 
 #[cfg(feature = "redis")]
 use super::redis_server::{PASSWORD, RedisOptions, RedisServer, USERNAME};
@@ -22,6 +22,8 @@ pub(crate) trait Backend: Sized {
     async fn start() -> Self;
     /// The store.
     fn store(&self) -> Arc<dyn Store>;
+    /// Its indices.
+    fn index(&self) -> Arc<dyn Index>;
     /// The same store as another instance sees it.
     async fn another_instance(&self) -> Arc<dyn Store>;
     /// Writes bytes into a place behind the back of the vault. Nobody may hold the store.
@@ -70,6 +72,10 @@ impl Backend for Embedded {
         Arc::clone(self.store.as_ref().unwrap()) as Arc<dyn Store>
     }
 
+    fn index(&self) -> Arc<dyn Index> {
+        Arc::clone(self.store.as_ref().unwrap()) as Arc<dyn Index>
+    }
+
     /// One file serves one process, so there is no other instance.
     async fn another_instance(&self) -> Arc<dyn Store> {
         self.store()
@@ -102,6 +108,10 @@ impl Backend for PlainRedis {
         Arc::clone(&self.store) as Arc<dyn Store>
     }
 
+    fn index(&self) -> Arc<dyn Index> {
+        Arc::clone(&self.store) as Arc<dyn Index>
+    }
+
     async fn another_instance(&self) -> Arc<dyn Store> {
         Arc::new(RedisStore::connect(&plain(&self.server)).await.unwrap())
     }
@@ -125,6 +135,10 @@ impl Backend for SecuredRedis {
         Arc::clone(&self.store) as Arc<dyn Store>
     }
 
+    fn index(&self) -> Arc<dyn Index> {
+        Arc::clone(&self.store) as Arc<dyn Index>
+    }
+
     async fn another_instance(&self) -> Arc<dyn Store> {
         Arc::new(RedisStore::connect(&secured(&self.server)).await.unwrap())
     }
@@ -143,6 +157,10 @@ impl<B: Backend> Backend for Retrying<B> {
 
     fn store(&self) -> Arc<dyn Store> {
         Arc::new(RetryingStore::new(self.0.store(), Arc::new(SystemRandom), RetryPolicy::default()))
+    }
+
+    fn index(&self) -> Arc<dyn Index> {
+        self.0.index()
     }
 
     async fn another_instance(&self) -> Arc<dyn Store> {

@@ -1,6 +1,9 @@
 //! What `domain::ports::Store` promises, as a list of named promises that is expanded for every store and decorator.
 
 mod backends;
+#[path = "../../support/eventually.rs"]
+mod eventually;
+mod indices;
 mod model;
 mod promises;
 #[cfg(feature = "redis")]
@@ -27,6 +30,17 @@ macro_rules! each_promise {
         fn it_agrees_with_a_simple_model_on_any_sequence_of_calls() {
             super::model::agrees::<$backend>();
         }
+    };
+}
+
+macro_rules! each_promise_of_an_index {
+    ($backend:ty: $($promise:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::indices::$promise(<$backend as super::backends::Backend>::start().await).await;
+            }
+        )+
     };
 }
 
@@ -57,6 +71,23 @@ macro_rules! the_promises_of_a_store_are_kept_by {
                     no_two_addresses_share_a_place,
                     what_no_vault_wrote_is_corrupt,
                     what_no_vault_wrote_is_never_overwritten,
+                    a_restored_value_has_the_version_it_had,
+                    a_restore_never_goes_over_the_same_or_a_later_version,
+                }
+
+                each_promise_of_an_index! { $backend:
+                    what_is_due_is_found_the_earliest_first,
+                    a_record_is_due_once_and_when_it_was_last_said,
+                    what_is_due_is_found_in_its_own_partition_only,
+                    changes_come_in_order_and_none_is_left_out,
+                    changes_of_concurrent_writers_are_all_there,
+                    no_place_means_the_end,
+                    a_refused_write_changes_no_index,
+                    a_scan_finds_everything_once_and_no_lease,
+                    a_scan_of_a_tenant_finds_nothing_of_anybody_else,
+                    a_user_is_never_on_two_pages,
+                    hints_come_back_as_they_were_put,
+                    a_listener_hears_of_every_write,
                 }
             }
         )+

@@ -80,7 +80,7 @@ async fn check(store: &dyn Store, tenant: &str, calls: Vec<Call>) {
             Call::Put { place, expected, value } => {
                 let expected = expectation(expected, model.get(&place));
                 let value = Bytes::from(value);
-                let verdict = store.put(&address(tenant, place), expected, value.clone()).await;
+                let verdict = store.put(&address(tenant, place), expected, value.clone().into()).await;
                 let there = model.get(&place).map_or(Expected::Absent, |found| Expected::Version(found.version));
                 if there == expected {
                     verdict.unwrap();

@@ -55,7 +55,7 @@ async fn list(store: &dyn Store, tenant: &str, user: &str) -> UserDrawer {
 async fn write_up_to(store: &dyn Store, address: &Address, version: u64) {
     let mut expected = Expected::Absent;
     for number in 1..=version {
-        store.put(address, expected, value(&format!("v{number}"))).await.unwrap();
+        store.put(address, expected, value(&format!("v{number}")).into()).await.unwrap();
         expected = Expected::Version(Version(number));
     }
 }
@@ -70,9 +70,9 @@ pub(crate) async fn what_was_never_put_is_not_there(backend: impl Backend) {
 pub(crate) async fn get_returns_what_the_last_put_wrote(backend: impl Backend) {
     let store = backend.store();
     for address in [gmail(), user_key("default", "u1", 0), keyring("default")] {
-        store.put(&address, Expected::Absent, value("first")).await.unwrap();
+        store.put(&address, Expected::Absent, value("first").into()).await.unwrap();
         assert_eq!(store.get(&address).await.unwrap(), stored(1, "first"));
-        store.put(&address, Expected::Version(Version(1)), value("second")).await.unwrap();
+        store.put(&address, Expected::Version(Version(1)), value("second").into()).await.unwrap();
         assert_eq!(store.get(&address).await.unwrap(), stored(2, "second"));
     }
 }
@@ -99,7 +99,7 @@ pub(crate) async fn get_is_never_older_than_what_any_instance_has_seen(backend: 
     let mut expected = Expected::Absent;
     for number in 1..=100 {
         let store = if number % 2 == 0 { &one } else { &other };
-        store.put(&gmail(), expected, value("v")).await.unwrap();
+        store.put(&gmail(), expected, value("v").into()).await.unwrap();
         seen.fetch_max(number, Ordering::SeqCst);
         expected = Expected::Version(Version(number));
     }
@@ -110,26 +110,26 @@ pub(crate) async fn get_is_never_older_than_what_any_instance_has_seen(backend: 
 
 pub(crate) async fn absent_succeeds_only_where_nothing_is(backend: impl Backend) {
     let store = backend.store();
-    store.put(&gmail(), Expected::Absent, value("first")).await.unwrap();
-    assert!(is_conflict(&store.put(&gmail(), Expected::Absent, value("second")).await));
+    store.put(&gmail(), Expected::Absent, value("first").into()).await.unwrap();
+    assert!(is_conflict(&store.put(&gmail(), Expected::Absent, value("second").into()).await));
 }
 
 pub(crate) async fn a_version_succeeds_only_where_exactly_it_is(backend: impl Backend) {
     let store = backend.store();
-    assert!(is_conflict(&store.put(&gmail(), Expected::Version(Version(1)), value("v")).await));
+    assert!(is_conflict(&store.put(&gmail(), Expected::Version(Version(1)), value("v").into()).await));
     write_up_to(&*store, &gmail(), 3).await;
     for version in [0, 1, 2, 4, 3 << 8, u64::MAX] {
-        let verdict = store.put(&gmail(), Expected::Version(Version(version)), value("v")).await;
+        let verdict = store.put(&gmail(), Expected::Version(Version(version)), value("v").into()).await;
         assert!(is_conflict(&verdict), "version {version} was taken for version 3: {verdict:?}");
     }
-    store.put(&gmail(), Expected::Version(Version(3)), value("v4")).await.unwrap();
+    store.put(&gmail(), Expected::Version(Version(3)), value("v4").into()).await.unwrap();
 }
 
 pub(crate) async fn each_write_adds_exactly_one_to_the_version(backend: impl Backend) {
     let store = backend.store();
     let mut expected = Expected::Absent;
     for number in 1..=300 {
-        store.put(&gmail(), expected, value("v")).await.unwrap();
+        store.put(&gmail(), expected, value("v").into()).await.unwrap();
         assert_eq!(expected.next(), Version(number));
         assert_eq!(store.get(&gmail()).await.unwrap().unwrap().version, Version(number));
         expected = Expected::Version(Version(number));
@@ -138,11 +138,11 @@ pub(crate) async fn each_write_adds_exactly_one_to_the_version(backend: impl Bac
 
 pub(crate) async fn a_conflict_changes_nothing(backend: impl Backend) {
     let store = backend.store();
-    assert!(is_conflict(&store.put(&gmail(), Expected::Version(Version(7)), value("x")).await));
+    assert!(is_conflict(&store.put(&gmail(), Expected::Version(Version(7)), value("x").into()).await));
     assert_eq!(store.get(&gmail()).await.unwrap(), None);
     write_up_to(&*store, &gmail(), 2).await;
     for expected in [Expected::Absent, Expected::Version(Version(1)), Expected::Version(Version(3))] {
-        assert!(is_conflict(&store.put(&gmail(), expected, value("x")).await));
+        assert!(is_conflict(&store.put(&gmail(), expected, value("x").into()).await));
         assert_eq!(store.get(&gmail()).await.unwrap(), stored(2, "v2"));
     }
     assert_eq!(list(&*store, "default", "u1").await.connections.len(), 1);
@@ -161,7 +161,7 @@ async fn exactly_one_of_32_succeeds(backend: &impl Backend, expected: Expected) 
     let (one, other) = (backend.store(), backend.another_instance().await);
     let puts = (0..32).map(|number| {
         let store = Arc::clone(if number % 2 == 0 { &one } else { &other });
-        tokio::spawn(async move { store.put(&gmail(), expected, value(&format!("writer {number}"))).await })
+        tokio::spawn(async move { store.put(&gmail(), expected, value(&format!("writer {number}")).into()).await })
     });
     let verdicts: Vec<_> = join_all(puts).await.into_iter().map(Result::unwrap).collect();
     let winners: Vec<usize> = (0..32).filter(|&number| verdicts[number].is_ok()).collect();
@@ -173,8 +173,8 @@ async fn exactly_one_of_32_succeeds(backend: &impl Backend, expected: Expected) 
 
 pub(crate) async fn putting_the_same_again_tells_that_it_happened(backend: impl Backend) {
     let store = backend.store();
-    store.put(&gmail(), Expected::Absent, value("v1")).await.unwrap();
-    assert!(is_conflict(&store.put(&gmail(), Expected::Absent, value("v1")).await));
+    store.put(&gmail(), Expected::Absent, value("v1").into()).await.unwrap();
+    assert!(is_conflict(&store.put(&gmail(), Expected::Absent, value("v1").into()).await));
     assert_eq!(store.get(&gmail()).await.unwrap(), stored(1, "v1"));
 }
 
@@ -184,15 +184,15 @@ pub(crate) async fn a_dropped_put_affects_no_other_answer(backend: impl Backend)
         let (dropped, kept) = (format!("dropped{round}"), format!("kept{round}"));
         let address = connection("default", &dropped, "gmail");
         {
-            let mut put = Box::pin(store.put(&address, Expected::Absent, value("maybe")));
+            let mut put = Box::pin(store.put(&address, Expected::Absent, value("maybe").into()));
             let _polled_once = futures_util::poll!(put.as_mut());
         }
         let address = connection("default", &kept, "gmail");
-        store.put(&address, Expected::Absent, value(&kept)).await.unwrap();
+        store.put(&address, Expected::Absent, value(&kept).into()).await.unwrap();
         assert_eq!(store.get(&address).await.unwrap(), stored(1, &kept));
         // Whether it happened or not, it happened whole, and the next writer sees which.
         let address = connection("default", &dropped, "gmail");
-        match store.put(&address, Expected::Absent, value("surely")).await {
+        match store.put(&address, Expected::Absent, value("surely").into()).await {
             Ok(()) => assert_eq!(store.get(&address).await.unwrap(), stored(1, "surely")),
             Err(StoreError::Conflict) => assert_eq!(store.get(&address).await.unwrap(), stored(1, "maybe")),
             Err(other) => panic!("{other}"),
@@ -208,7 +208,7 @@ pub(crate) async fn values_come_back_byte_for_byte(backend: impl Backend) {
         [Vec::new(), vec![0], b"\r\n$-1\r\n*0\r\n".to_vec(), vec![1, 0, 0, 0, 0, 0, 0, 0, 9], every_byte, longest];
     for (number, bytes) in values.into_iter().enumerate() {
         let address = connection("default", "u1", &format!("platform{number}"));
-        store.put(&address, Expected::Absent, Bytes::from(bytes.clone())).await.unwrap();
+        store.put(&address, Expected::Absent, Bytes::from(bytes.clone()).into()).await.unwrap();
         assert!(store.get(&address).await.unwrap().unwrap().value == bytes, "value {number} changed");
         let drawer = list(&*store, "default", "u1").await;
         assert!(drawer.connections.iter().any(|(_, found)| found.value == bytes), "value {number} changed in a list");
@@ -217,7 +217,7 @@ pub(crate) async fn values_come_back_byte_for_byte(backend: impl Backend) {
 
 pub(crate) async fn a_value_beyond_the_bound_is_refused_and_nothing_is_written(backend: impl Backend) {
     let store = backend.store();
-    let verdict = store.put(&gmail(), Expected::Absent, Bytes::from(vec![0; MAX_VALUE_BYTES + 1])).await;
+    let verdict = store.put(&gmail(), Expected::Absent, Bytes::from(vec![0; MAX_VALUE_BYTES + 1]).into()).await;
     assert!(matches!(verdict, Err(StoreError::Unavailable { reason: "too_large", .. })), "{verdict:?}");
     assert_eq!(store.get(&gmail()).await.unwrap(), None);
 }
@@ -262,11 +262,11 @@ pub(crate) async fn a_list_has_nothing_of_anybody_else(backend: impl Backend) {
     let store = backend.store();
     for (tenant, user) in LOOK_ALIKES {
         let text = value(&format!("{tenant} {user}"));
-        store.put(&connection(tenant, user, "gmail"), Expected::Absent, text.clone()).await.unwrap();
-        store.put(&user_key(tenant, user, 1), Expected::Absent, text).await.unwrap();
+        store.put(&connection(tenant, user, "gmail"), Expected::Absent, text.clone().into()).await.unwrap();
+        store.put(&user_key(tenant, user, 1), Expected::Absent, text.into()).await.unwrap();
     }
     for tenant in ["acme", "acme-a", "acm", "a", "default"] {
-        store.put(&keyring(tenant), Expected::Absent, value("keyring")).await.unwrap();
+        store.put(&keyring(tenant), Expected::Absent, value("keyring").into()).await.unwrap();
     }
     for (tenant, user) in LOOK_ALIKES {
         let drawer = list(&*store, tenant, user).await;
@@ -306,7 +306,7 @@ pub(crate) async fn no_two_addresses_share_a_place(backend: impl Backend) {
     addresses.extend(LOOK_ALIKES.map(|(tenant, user)| connection(tenant, user, "gmail")));
     addresses.extend(LOOK_ALIKES.map(|(tenant, user)| user_key(tenant, user, 0)));
     for (number, address) in addresses.iter().enumerate() {
-        store.put(address, Expected::Absent, value(&number.to_string())).await.unwrap();
+        store.put(address, Expected::Absent, value(&number.to_string()).into()).await.unwrap();
     }
     for (number, address) in addresses.iter().enumerate() {
         assert_eq!(store.get(address).await.unwrap(), stored(1, &number.to_string()), "{address:?}");
@@ -314,7 +314,15 @@ pub(crate) async fn no_two_addresses_share_a_place(backend: impl Backend) {
 }
 
 /// Too short, of another format, of no version.
-const NO_FRAMES: [&[u8]; 4] = [b"", b"\x01\0\0\0\0\0\0\0", b"\x02\0\0\0\0\0\0\0\x01v", b"\x01\0\0\0\0\0\0\0\0v"];
+/// Nothing; too short for a version, and for hints; of another format, without a version, in no known state.
+const NO_FRAMES: [&[u8]; 6] = [
+    b"",
+    b"\x02\0\0\0\0\0\0\0",
+    b"\x02\0\0\0\0\0\0\0\x01\x01\0\0\0\0\0\0\0\0\0",
+    b"\x01\0\0\0\0\0\0\0\x01\x01\0\0\0\0\0\0\0\0\0\0v",
+    b"\x02\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0v",
+    b"\x02\0\0\0\0\0\0\0\x01\x04\0\0\0\0\0\0\0\0\0\0v",
+];
 
 pub(crate) async fn what_no_vault_wrote_is_corrupt(mut backend: impl Backend) {
     for frame in NO_FRAMES {
@@ -324,7 +332,7 @@ pub(crate) async fn what_no_vault_wrote_is_corrupt(mut backend: impl Backend) {
         let listed = store.list_user(&TenantId::default_tenant(), &"u1".parse().unwrap()).await;
         assert!(matches!(listed, Err(StoreError::Corrupt)), "{frame:?}");
     }
-    backend.plant("default/u2", "No Platform", b"\x01\0\0\0\0\0\0\0\x01v").await;
+    backend.plant("default/u2", "No Platform", b"\x02\0\0\0\0\0\0\0\x01\x01\0\0\0\0\0\0\0\0\0\0v").await;
     let listed = backend.store().list_user(&TenantId::default_tenant(), &"u2".parse().unwrap()).await;
     assert!(matches!(listed, Err(StoreError::Corrupt)));
 }
@@ -334,8 +342,30 @@ pub(crate) async fn what_no_vault_wrote_is_never_overwritten(mut backend: impl B
         backend.plant("default/u1", "gmail", frame).await;
         let store = backend.store();
         for expected in [Expected::Absent, Expected::Version(Version(1))] {
-            let verdict = store.put(&gmail(), expected, value("v")).await;
+            let verdict = store.put(&gmail(), expected, value("v").into()).await;
             assert!(is_conflict(&verdict), "{frame:?} {expected:?} {verdict:?}");
         }
     }
+}
+
+pub(crate) async fn a_restored_value_has_the_version_it_had(backend: impl Backend) {
+    let store = backend.store();
+    for (address, version) in [(gmail(), 7), (user_key("default", "u1", 0), 1), (keyring("default"), 300)] {
+        store.restore(&address, Version(version), value("restored").into()).await.unwrap();
+        assert_eq!(store.get(&address).await.unwrap(), stored(version, "restored"));
+        store.put(&address, Expected::Version(Version(version)), value("next").into()).await.unwrap();
+        assert_eq!(store.get(&address).await.unwrap(), stored(version + 1, "next"));
+    }
+}
+
+pub(crate) async fn a_restore_never_goes_over_the_same_or_a_later_version(backend: impl Backend) {
+    let store = backend.store();
+    write_up_to(&*store, &gmail(), 3).await;
+    for version in [1, 2, 3] {
+        assert!(is_conflict(&store.restore(&gmail(), Version(version), value("old").into()).await));
+    }
+    assert_eq!(store.get(&gmail()).await.unwrap(), stored(3, "v3"));
+    store.restore(&gmail(), Version(256), value("newer").into()).await.unwrap();
+    assert!(is_conflict(&store.restore(&gmail(), Version(255), value("old").into()).await));
+    assert_eq!(store.get(&gmail()).await.unwrap(), stored(256, "newer"));
 }

@@ -54,7 +54,7 @@ async fn while_the_server_is_down_calls_end_in_time_and_after_its_restart_they_s
     let mut server = RedisServer::start(RedisOptions { durable: true, ..RedisOptions::default() });
     let settings = plain(&server);
     let store = Arc::new(RedisStore::connect(&settings).await.unwrap());
-    store.put(&gmail(), Expected::Absent, value()).await.unwrap();
+    store.put(&gmail(), Expected::Absent, value().into()).await.unwrap();
     server.kill();
     for _ in 0..10 {
         let begun = Instant::now();
@@ -65,7 +65,7 @@ async fn while_the_server_is_down_calls_end_in_time_and_after_its_restart_they_s
         let store = Arc::clone(&store);
         tokio::spawn(async move {
             let begun = Instant::now();
-            reason_of(store.put(&gmail(), Expected::Version(Version(1)), value()).await);
+            reason_of(store.put(&gmail(), Expected::Version(Version(1)), value().into()).await);
             begun.elapsed()
         })
     });
@@ -133,7 +133,10 @@ async fn no_answer_reaches_anybody_but_who_asked() {
     let store = Arc::new(RedisStore::connect(&settings).await.unwrap());
     for number in 0..100 {
         let user = format!("u{number}");
-        store.put(&connection("default", &user, "gmail"), Expected::Absent, Bytes::from(user.clone())).await.unwrap();
+        store
+            .put(&connection("default", &user, "gmail"), Expected::Absent, Bytes::from(user.clone()).into())
+            .await
+            .unwrap();
     }
     // The server takes commands and is slow to answer, so that who gives up does so in the middle.
     server.ask(&[b"CLIENT", b"PAUSE", b"1000", b"ALL"]);
@@ -163,10 +166,10 @@ async fn a_dropped_put_may_still_happen_and_the_version_tells() {
     let settings = RedisSettings { connections: 1, ..plain(&server) };
     let store = RedisStore::connect(&settings).await.unwrap();
     server.pause();
-    assert!(timeout(Duration::from_millis(400), store.put(&gmail(), Expected::Absent, value())).await.is_err());
+    assert!(timeout(Duration::from_millis(400), store.put(&gmail(), Expected::Absent, value().into())).await.is_err());
     server.resume();
-    assert!(matches!(store.put(&gmail(), Expected::Absent, value()).await, Err(StoreError::Conflict)));
-    store.put(&gmail(), Expected::Version(Version::FIRST), value()).await.unwrap();
+    assert!(matches!(store.put(&gmail(), Expected::Absent, value().into()).await, Err(StoreError::Conflict)));
+    store.put(&gmail(), Expected::Version(Version::FIRST), value().into()).await.unwrap();
     assert_eq!(store.get(&gmail()).await.unwrap().unwrap().version, Version(2));
 }
 
@@ -175,7 +178,7 @@ async fn a_value_beyond_the_bound_is_refused_before_anything_is_sent() {
     let server = server();
     let store = RedisStore::connect(&plain(&server)).await.unwrap();
     server.pause();
-    let verdict = store.put(&gmail(), Expected::Absent, Bytes::from(vec![0; MAX_VALUE_BYTES + 1])).await;
+    let verdict = store.put(&gmail(), Expected::Absent, Bytes::from(vec![0; MAX_VALUE_BYTES + 1]).into()).await;
     assert_eq!(reason_of(verdict), "too_large");
 }
 
@@ -184,7 +187,7 @@ async fn a_list_is_one_round_trip() {
     let server = server();
     let store = RedisStore::connect(&plain(&server)).await.unwrap();
     for platform in ["gmail", "slack", "zoom"] {
-        store.put(&connection("default", "u1", platform), Expected::Absent, value()).await.unwrap();
+        store.put(&connection("default", "u1", platform), Expected::Absent, value().into()).await.unwrap();
     }
     server.ask(&[b"CONFIG", b"RESETSTAT"]);
     let drawer = store.list_user(&"default".parse().unwrap(), &"u1".parse().unwrap()).await.unwrap();
@@ -199,7 +202,7 @@ async fn a_server_that_forgot_the_script_is_given_it_again() {
     let server = server();
     let store = RedisStore::connect(&plain(&server)).await.unwrap();
     server.ask(&[b"SCRIPT", b"FLUSH"]);
-    store.put(&gmail(), Expected::Absent, value()).await.unwrap();
+    store.put(&gmail(), Expected::Absent, value().into()).await.unwrap();
     assert_eq!(store.get(&gmail()).await.unwrap().unwrap().version, Version::FIRST);
 }
 
@@ -212,7 +215,7 @@ async fn a_key_of_another_kind_is_corrupt_and_never_overwritten() {
     let listed = store.list_user(&"default".parse().unwrap(), &"u1".parse().unwrap()).await;
     assert!(matches!(listed, Err(StoreError::Corrupt)));
     for expected in [Expected::Absent, Expected::Version(Version::FIRST)] {
-        assert!(matches!(store.put(&gmail(), expected, value()).await, Err(StoreError::Conflict)));
+        assert!(matches!(store.put(&gmail(), expected, value().into()).await, Err(StoreError::Conflict)));
     }
     assert_eq!(server.ask(&[b"GET", b"vault:{default/u1}"]), "somebody's");
 }
@@ -221,9 +224,9 @@ async fn a_key_of_another_kind_is_corrupt_and_never_overwritten() {
 async fn a_server_without_memory_keeps_what_it_has_and_says_full() {
     let server = server();
     let store = RedisStore::connect(&plain(&server)).await.unwrap();
-    store.put(&gmail(), Expected::Absent, value()).await.unwrap();
+    store.put(&gmail(), Expected::Absent, value().into()).await.unwrap();
     server.ask(&[b"CONFIG", b"SET", b"maxmemory", b"1mb"]);
-    let verdict = store.put(&gmail(), Expected::Version(Version::FIRST), value()).await;
+    let verdict = store.put(&gmail(), Expected::Version(Version::FIRST), value().into()).await;
     assert_eq!(reason_of(verdict), "full");
     assert_eq!(store.get(&gmail()).await.unwrap().unwrap().version, Version::FIRST);
 }
@@ -233,8 +236,8 @@ async fn a_server_that_became_a_replica_takes_no_writes_until_it_is_a_primary_ag
     let (server, primary) = (server(), server());
     let store = RedisStore::connect(&plain(&server)).await.unwrap();
     server.ask(&[b"REPLICAOF", b"127.0.0.1", primary.port().to_string().as_bytes()]);
-    let verdict = store.put(&gmail(), Expected::Absent, value()).await;
+    let verdict = store.put(&gmail(), Expected::Absent, value().into()).await;
     assert_eq!(reason_of(verdict), "read_only");
     server.ask(&[b"REPLICAOF", b"NO", b"ONE"]);
-    store.put(&gmail(), Expected::Absent, value()).await.unwrap();
+    store.put(&gmail(), Expected::Absent, value().into()).await.unwrap();
 }

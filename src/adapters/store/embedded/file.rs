@@ -12,6 +12,7 @@ use redb::{Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase as 
 
 use super::super::place::Place;
 use super::super::reason;
+use super::index;
 use crate::domain::ports::StoreError;
 
 /// The one table: `drawer ":" field` to frame.
@@ -138,6 +139,11 @@ impl RecordFile {
         self.with(|opened| look(&*opened.records()?))
     }
 
+    /// Looks something up in the indices.
+    pub(super) fn look_up<T>(&self, look: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, Fault> {
+        self.with(|opened| look(&opened.database))
+    }
+
     /// Does not wait while the file is being opened again, which can take as long as it takes to read all of it.
     fn with<T>(&self, work: impl FnOnce(&Opened) -> Result<T, redb::Error>) -> Result<T, Fault> {
         let guard = match self.opened.try_read() {
@@ -213,6 +219,12 @@ pub(super) fn key(place: &Place) -> Vec<u8> {
     format!("{}:{}", place.drawer, place.field).into_bytes()
 }
 
+/// The place a key is made of.
+pub(super) fn place(key: &[u8]) -> Option<Place> {
+    let (drawer, field) = str::from_utf8(key).ok()?.split_once(':')?;
+    Some(Place { drawer: drawer.to_owned(), field: field.to_owned() })
+}
+
 /// All keys of a drawer: from `drawer ":"` to before `drawer ";"`, the next byte.
 pub(super) fn span(drawer: &str) -> (Vec<u8>, Vec<u8>) {
     (format!("{drawer}:").into_bytes(), format!("{drawer};").into_bytes())
@@ -225,17 +237,18 @@ fn open(path: &Path) -> Result<Database, OpenError> {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.to_owned() },
         error => refused(error.into()),
     })?;
-    make_table(&database).map_err(refused)?;
+    make_tables(&database).map_err(refused)?;
     Ok(database)
 }
 
-/// So that a read never finds the table missing.
-fn make_table(database: &Database) -> Result<(), redb::Error> {
+/// So that a read never finds a table missing.
+fn make_tables(database: &Database) -> Result<(), redb::Error> {
     match database.begin_read()?.open_table(RECORDS) {
         Ok(_) => Ok(()),
         Err(TableError::TableDoesNotExist(_)) => {
             let transaction = database.begin_write()?;
             transaction.open_table(RECORDS)?;
+            index::make_tables(&transaction)?;
             Ok(transaction.commit()?)
         }
         Err(error) => Err(error.into()),

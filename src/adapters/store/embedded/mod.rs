@@ -4,6 +4,7 @@
 //! opened again after a fault, is in `file`.
 
 mod file;
+mod index;
 mod writer;
 
 use std::path::Path;
@@ -18,12 +19,18 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 pub use self::file::OpenError;
-use self::file::{RecordFile, Records};
+use self::file::{Fault, RecordFile, Records};
 use self::writer::{Job, Write};
+use super::frame::Condition;
+use super::listeners::Listeners;
 use super::place::{self, Place};
 use super::{frame, reason};
 use crate::domain::id::{TenantId, UserId};
-use crate::domain::ports::{Address, Expected, Store, StoreError, Stored, UserDrawer};
+use crate::domain::ports::{
+    Address, ChangeCursor, Changes, Due, Expected, Index, Listener, Page, Partition, Pushes, Record, ScanCursor, Scope,
+    Store, StoreError, Stored, UserDrawer, Version,
+};
+use crate::domain::time::Timestamp;
 
 /// How many writes may wait. Beyond it a caller is told at once, because waiting longer only makes a stalled disk worse.
 const QUEUE_LENGTH: usize = 1_024;
@@ -37,6 +44,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct EmbeddedStore {
     file: Arc<RecordFile>,
+    listeners: Arc<Listeners>,
     /// Present until the drop, which closes the queue by taking it.
     queue: Option<SyncSender<Job>>,
     writer: Option<JoinHandle<()>>,
@@ -63,12 +71,13 @@ impl EmbeddedStore {
     fn serve(file: RecordFile) -> Result<Self, OpenError> {
         let file = Arc::new(file);
         let (queue, jobs) = sync_channel(QUEUE_LENGTH);
-        let for_writer = Arc::clone(&file);
+        let listeners = Arc::new(Listeners::default());
+        let (for_writer, told) = (Arc::clone(&file), Arc::clone(&listeners));
         let writer = thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || writer::run(&for_writer, &jobs))
+            .spawn(move || writer::run(&for_writer, &told, &jobs))
             .map_err(OpenError::Thread)?;
-        Ok(Self { file, queue: Some(queue), writer: Some(writer) })
+        Ok(Self { file, listeners, queue: Some(queue), writer: Some(writer) })
     }
 
     fn enqueue(&self, job: Job) -> Result<(), StoreError> {
@@ -79,17 +88,42 @@ impl EmbeddedStore {
         })
     }
 
+    async fn write(
+        &self,
+        address: &Address,
+        condition: Condition,
+        version: Version,
+        record: &Record,
+    ) -> Result<(), StoreError> {
+        let frame = frame::encode(version, record)?;
+        let (answer, verdict) = oneshot::channel();
+        let key = file::key(&Place::from(address));
+        let (address, hints) = (address.clone(), record.hints);
+        self.enqueue(Job::Write(Write { key, condition, frame, address, version, hints, answer }))?;
+        match timeout(TIME_LIMIT, verdict).await {
+            Ok(Ok(verdict)) => verdict,
+            Ok(Err(_)) => Err(StoreError::unavailable(reason::CLOSED)),
+            Err(_) => Err(StoreError::unavailable(reason::TIMEOUT)),
+        }
+    }
+
     /// Reads on the thread of the caller. A read is a few look-ups in pages that are in memory, some microseconds, and
     /// takes no lock that a commit holds while it waits for the disk; handing it to another thread would cost more than
     /// the read. The price: a page that is not in memory is read from the disk right here.
     fn read<T>(&self, look: impl FnOnce(&Records) -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        self.file.read(look).map_err(|fault| {
-            if fault.needs_reopening() {
-                // The writer owns the file. If its queue is full it has its own reasons to find the fault.
-                drop(self.enqueue(Job::Mend));
-            }
-            fault.into()
-        })
+        self.file.read(look).map_err(|fault| self.mended_after(fault))
+    }
+
+    fn look_up<T>(&self, look: impl FnOnce(&redb::Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        self.file.look_up(look).map_err(|fault| self.mended_after(fault))
+    }
+
+    fn mended_after(&self, fault: Fault) -> StoreError {
+        if fault.needs_reopening() {
+            // The writer owns the file. If its queue is full it has its own reasons to find the fault.
+            drop(self.enqueue(Job::Mend));
+        }
+        fault.into()
     }
 }
 
@@ -113,15 +147,12 @@ impl Store for EmbeddedStore {
         found.map(frame::decode).transpose()
     }
 
-    async fn put(&self, address: &Address, expected: Expected, value: Bytes) -> Result<(), StoreError> {
-        let frame = frame::encode(expected.next(), &value)?;
-        let (answer, verdict) = oneshot::channel();
-        self.enqueue(Job::Write(Write { key: file::key(&Place::from(address)), expected, frame, answer }))?;
-        match timeout(TIME_LIMIT, verdict).await {
-            Ok(Ok(verdict)) => verdict,
-            Ok(Err(_)) => Err(StoreError::unavailable(reason::CLOSED)),
-            Err(_) => Err(StoreError::unavailable(reason::TIMEOUT)),
-        }
+    async fn put(&self, address: &Address, expected: Expected, record: Record) -> Result<(), StoreError> {
+        self.write(address, Condition::Is(expected), expected.next(), &record).await
+    }
+
+    async fn restore(&self, address: &Address, version: Version, record: Record) -> Result<(), StoreError> {
+        self.write(address, Condition::OlderThan(version), version, &record).await
     }
 
     async fn list_user(&self, tenant: &TenantId, user: &UserId) -> Result<UserDrawer, StoreError> {
@@ -144,6 +175,34 @@ impl Store for EmbeddedStore {
 
     fn kind(&self) -> &'static str {
         "embedded"
+    }
+}
+
+#[async_trait]
+impl Index for EmbeddedStore {
+    async fn due(&self, partition: Partition, by: Timestamp, limit: usize) -> Result<Vec<Due>, StoreError> {
+        let found = self.look_up(|database| index::due(database, partition, by, limit))?;
+        found.iter().map(|found| index::parse_due(found)).collect()
+    }
+
+    async fn changes(
+        &self,
+        partition: Partition,
+        after: Option<&ChangeCursor>,
+        limit: usize,
+    ) -> Result<Changes, StoreError> {
+        let after = after.map(index::number).transpose()?;
+        index::parse_changes(self.look_up(|database| index::changes(database, partition, after, limit))?)
+    }
+
+    async fn scan(&self, scope: &Scope, after: Option<&ScanCursor>, limit: usize) -> Result<Page, StoreError> {
+        let after = after.map(|cursor| cursor.0.as_slice());
+        index::parse_page(self.look_up(|database| index::scan(database, scope, after, limit))?)
+    }
+
+    fn listen(&self, listener: Arc<dyn Listener>) -> Pushes {
+        self.listeners.add(listener);
+        Pushes::AtOnce
     }
 }
 

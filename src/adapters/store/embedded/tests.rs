@@ -26,7 +26,7 @@ fn address(user: &str) -> Address {
 }
 
 async fn create(store: &EmbeddedStore, user: &str) -> Result<(), StoreError> {
-    store.put(&address(user), Expected::Absent, Bytes::from(user.to_owned())).await
+    store.put(&address(user), Expected::Absent, Bytes::from(user.to_owned()).into()).await
 }
 
 fn mode_of(path: &Path) -> u32 {
@@ -121,7 +121,7 @@ async fn whoever_has_written_reads_it_whatever_others_read_and_write() {
         tokio::spawn(async move {
             let mut expected = Expected::Absent;
             for _ in 0..50 {
-                store.put(&address(&user), expected, Bytes::from_static(b"v")).await.unwrap();
+                store.put(&address(&user), expected, Bytes::from_static(b"v").into()).await.unwrap();
                 expected = Expected::Version(expected.next());
                 let found = store.get(&address(&user)).await.unwrap().unwrap();
                 assert_eq!(Expected::Version(found.version), expected);
@@ -143,7 +143,7 @@ async fn reading_between_writes_keeps_no_page_from_being_used_again() {
     let value = Bytes::from(vec![7; 32 * 1_024]);
     let mut expected = Expected::Absent;
     for _ in 0..300 {
-        store.put(&address("u"), expected, value.clone()).await.unwrap();
+        store.put(&address("u"), expected, value.clone().into()).await.unwrap();
         expected = Expected::Version(expected.next());
         assert!(store.get(&address("u")).await.unwrap().is_some());
     }

@@ -10,8 +10,10 @@ use redb::ReadableTable as _;
 use tokio::sync::oneshot;
 
 use super::super::frame;
+use super::super::frame::Condition;
 use super::file::{RECORDS, RecordFile};
-use crate::domain::ports::{Expected, StoreError};
+use super::{Listeners, index};
+use crate::domain::ports::{Address, Hints, StoreError, Version};
 
 /// The most writes in one transaction.
 const BATCH_WRITES: usize = 512;
@@ -32,15 +34,19 @@ pub(super) enum Job {
 #[derive(Debug)]
 pub(super) struct Write {
     pub(super) key: Vec<u8>,
-    pub(super) expected: Expected,
+    pub(super) condition: Condition,
     pub(super) frame: Vec<u8>,
+    /// What the indices follow.
+    pub(super) address: Address,
+    pub(super) version: Version,
+    pub(super) hints: Hints,
     /// Where the verdict goes. Nobody may be waiting any more; the write is done all the same, because what a caller had
     /// to say before it went may be a token that exists nowhere else.
     pub(super) answer: oneshot::Sender<Result<(), StoreError>>,
 }
 
 /// Works until the queue is closed and empty.
-pub(super) fn run(file: &RecordFile, jobs: &Receiver<Job>) {
+pub(super) fn run(file: &RecordFile, listeners: &Listeners, jobs: &Receiver<Job>) {
     while let Ok(first) = jobs.recv() {
         let batch = gather(first, jobs);
         if batch.is_empty() {
@@ -53,6 +59,9 @@ pub(super) fn run(file: &RecordFile, jobs: &Receiver<Job>) {
             Ok(verdicts) => {
                 if verdicts.iter().any(Result::is_ok) {
                     file.count_commit();
+                }
+                for (write, _) in batch.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_ok()) {
+                    listeners.tell(&write.address);
                 }
                 answer(batch, verdicts);
             }
@@ -95,16 +104,16 @@ fn commit(database: &redb::Database, batch: &[Write]) -> Result<Vec<Result<(), S
     let mut verdicts = Vec::with_capacity(batch.len());
     {
         let mut records = transaction.open_table(RECORDS)?;
+        let mut indices = index::Writing::open(&transaction)?;
         for write in batch {
-            let holds = match records.get(write.key.as_slice())? {
-                None => write.expected == Expected::Absent,
-                // What no vault wrote has no version, so it is what nobody expects.
-                Some(found) => {
-                    frame::version_of(found.value()).is_ok_and(|version| write.expected == Expected::Version(version))
-                }
+            let (holds, before) = {
+                let found = records.get(write.key.as_slice())?;
+                let found = found.as_ref().map(redb::AccessGuard::value);
+                (write.condition.holds(found), found.and_then(|found| frame::hints(found).ok()))
             };
             if holds {
                 records.insert(write.key.as_slice(), write.frame.as_slice())?;
+                indices.follow(write.address.partition(), &write.key, before, write.hints, write.version)?;
             }
             verdicts.push(if holds { Ok(()) } else { Err(StoreError::Conflict) });
         }

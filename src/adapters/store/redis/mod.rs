@@ -26,7 +26,7 @@ pub use self::startup::{ConnectError, Note};
 use super::frame;
 use super::place::{self, Place};
 use crate::domain::id::{TenantId, UserId};
-use crate::domain::ports::{Address, Expected, Store, StoreError, Stored, UserDrawer};
+use crate::domain::ports::{Address, Expected, Record, Store, StoreError, Stored, UserDrawer, Version};
 
 /// `KEYS[1]`: the hash. `ARGV`: the field, how the frame there must begin (empty: nothing may be there), the new frame.
 const COMPARE_AND_SWAP: &str = "\
@@ -36,6 +36,15 @@ if found then
 elseif ARGV[2] ~= '' then
   return 0
 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+";
+
+/// `KEYS[1]`: the hash. `ARGV`: the field, how the new frame begins, the new frame. A header compares like the version in
+/// it, because that is written big end first.
+const RESTORE: &str = "\
+local found = redis.call('HGET', KEYS[1], ARGV[1])
+if found and (#found < #ARGV[2] or string.sub(found, 1, #ARGV[2]) >= ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 return 1
 ";
@@ -132,13 +141,13 @@ impl Store for RedisStore {
         }
     }
 
-    async fn put(&self, address: &Address, expected: Expected, value: Bytes) -> Result<(), StoreError> {
-        let frame = frame::encode(expected.next(), &value)?;
+    async fn put(&self, address: &Address, expected: Expected, record: Record) -> Result<(), StoreError> {
+        let frame = frame::encode(expected.next(), &record)?;
         let header;
         let before = match expected {
             Expected::Absent => &[][..],
             Expected::Version(version) => {
-                header = frame::header(version);
+                header = frame::version_header(version);
                 &header[..]
             }
         };
@@ -146,6 +155,20 @@ impl Store for RedisStore {
             Ok(true) => Ok(()),
             Ok(false) => Err(StoreError::Conflict),
             // Something is there, and it has no version.
+            Err(fault) if fault.is_wrong_type() => Err(StoreError::Conflict),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    async fn restore(&self, address: &Address, version: Version, record: Record) -> Result<(), StoreError> {
+        let frame = frame::encode(version, &record)?;
+        let place = Place::from(address);
+        let mut command = cmd("EVAL");
+        command.arg(RESTORE).arg(1).arg(self.key(&place.drawer)).arg(&place.field);
+        match self.send(command.arg(&frame::version_header(version)[..]).arg(frame)).await {
+            Ok(Value::Int(1)) => Ok(()),
+            Ok(Value::Int(0)) => Err(StoreError::Conflict),
+            Ok(_) => Err(RedisFault::Unexpected.into()),
             Err(fault) if fault.is_wrong_type() => Err(StoreError::Conflict),
             Err(fault) => Err(fault.into()),
         }

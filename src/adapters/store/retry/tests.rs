@@ -60,7 +60,7 @@ impl Store for Faulty {
         Ok(self.value.lock().unwrap().clone())
     }
 
-    async fn put(&self, _: &Address, expected: Expected, value: Bytes) -> Result<(), StoreError> {
+    async fn put(&self, _: &Address, expected: Expected, record: Record) -> Result<(), StoreError> {
         self.count().await;
         if Self::takes_one(&self.refuses) {
             return Err(self.failure());
@@ -70,7 +70,20 @@ impl Store for Faulty {
         if found != expected {
             return Err(StoreError::Conflict);
         }
-        *held = Some(Stored { version: expected.next(), value });
+        *held = Some(Stored { version: expected.next(), value: record.value });
+        if Self::takes_one(&self.loses_answers) { Err(self.failure()) } else { Ok(()) }
+    }
+
+    async fn restore(&self, _: &Address, version: Version, record: Record) -> Result<(), StoreError> {
+        self.count().await;
+        if Self::takes_one(&self.refuses) {
+            return Err(self.failure());
+        }
+        let mut held = self.value.lock().unwrap();
+        if held.as_ref().is_some_and(|stored| stored.version >= version) {
+            return Err(StoreError::Conflict);
+        }
+        *held = Some(Stored { version, value: record.value });
         if Self::takes_one(&self.loses_answers) { Err(self.failure()) } else { Ok(()) }
     }
 
@@ -105,7 +118,7 @@ fn value() -> Bytes {
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_passes_is_not_seen() {
     let (_, store) = around(Faulty { refuses: 2.into(), fails_reads: 2.into(), ..Faulty::default() });
-    store.put(&address(), Expected::Absent, value()).await.unwrap();
+    store.put(&address(), Expected::Absent, value().into()).await.unwrap();
     assert_eq!(store.get(&address()).await.unwrap().unwrap().value, value());
 }
 
@@ -119,21 +132,21 @@ async fn a_listing_is_tried_again_too() {
 #[tokio::test(start_paused = true)]
 async fn a_write_whose_answer_was_lost_is_found_to_have_happened() {
     let (_, store) = around(Faulty { loses_answers: 1.into(), ..Faulty::default() });
-    store.put(&address(), Expected::Absent, value()).await.unwrap();
+    store.put(&address(), Expected::Absent, value().into()).await.unwrap();
     assert_eq!(store.get(&address()).await.unwrap().unwrap().version, Version::FIRST);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_write_whose_answer_was_lost_is_recognised_also_when_reading_fails_at_first() {
     let (_, store) = around(Faulty { loses_answers: 1.into(), fails_reads: 2.into(), ..Faulty::default() });
-    store.put(&address(), Expected::Absent, value()).await.unwrap();
+    store.put(&address(), Expected::Absent, value().into()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_conflict_with_somebody_else_stays_a_conflict() {
     let theirs = Stored { version: Version::FIRST, value: Bytes::from_static(b"theirs") };
     let (_, store) = around(Faulty { value: Mutex::new(Some(theirs.clone())), refuses: 1.into(), ..Faulty::default() });
-    let verdict = store.put(&address(), Expected::Absent, value()).await;
+    let verdict = store.put(&address(), Expected::Absent, value().into()).await;
     assert!(matches!(verdict, Err(StoreError::Conflict)));
     assert_eq!(store.get(&address()).await.unwrap(), Some(theirs));
 }
@@ -142,7 +155,7 @@ async fn a_conflict_with_somebody_else_stays_a_conflict() {
 async fn a_conflict_at_the_first_attempt_is_believed_even_if_the_value_is_the_same() {
     let ours_by_another = Stored { version: Version::FIRST, value: value() };
     let (inner, store) = around(Faulty { value: Mutex::new(Some(ours_by_another)), ..Faulty::default() });
-    let verdict = store.put(&address(), Expected::Absent, value()).await;
+    let verdict = store.put(&address(), Expected::Absent, value().into()).await;
     assert!(matches!(verdict, Err(StoreError::Conflict)));
     assert_eq!(inner.asked.load(Ordering::SeqCst), 1);
 }
@@ -151,7 +164,7 @@ async fn a_conflict_at_the_first_attempt_is_believed_even_if_the_value_is_the_sa
 async fn what_does_not_pass_is_not_tried_again() {
     for reason in [reason::TOO_LARGE, reason::REFUSED, reason::FULL, reason::CLOSED, reason::UNEXPECTED] {
         let (inner, store) = around(Faulty { refuses: 9.into(), reason, ..Faulty::default() });
-        let verdict = store.put(&address(), Expected::Absent, value()).await;
+        let verdict = store.put(&address(), Expected::Absent, value().into()).await;
         assert!(matches!(verdict, Err(StoreError::Unavailable { reason: word, .. }) if word == reason));
         assert_eq!(inner.asked.load(Ordering::SeqCst), 1, "{reason}");
     }
@@ -160,7 +173,7 @@ async fn what_does_not_pass_is_not_tried_again() {
 #[tokio::test(start_paused = true)]
 async fn the_number_of_attempts_is_bounded() {
     let (inner, store) = around(Faulty { refuses: 99.into(), fails_reads: 99.into(), ..Faulty::default() });
-    assert!(store.put(&address(), Expected::Absent, value()).await.is_err());
+    assert!(store.put(&address(), Expected::Absent, value().into()).await.is_err());
     assert_eq!(inner.asked.swap(0, Ordering::SeqCst), RetryPolicy::default().attempts);
     assert!(store.get(&address()).await.is_err());
     assert_eq!(inner.asked.load(Ordering::SeqCst), RetryPolicy::default().attempts);
@@ -170,7 +183,7 @@ async fn the_number_of_attempts_is_bounded() {
 async fn a_store_that_hangs_is_waited_for_no_longer_than_the_limit() {
     let (_, store) = around(Faulty { hangs: true, ..Faulty::default() });
     let begun = tokio::time::Instant::now();
-    let verdict = store.put(&address(), Expected::Absent, value()).await;
+    let verdict = store.put(&address(), Expected::Absent, value().into()).await;
     assert!(matches!(verdict, Err(StoreError::Unavailable { reason: reason::TIMEOUT, .. })));
     assert_eq!(begun.elapsed(), RetryPolicy::default().time_limit);
 }
