@@ -1,29 +1,32 @@
 //! The composition root: a configuration in, a vault that is ready to serve out. The only place that names concrete
 //! adapters.
 
+mod stores;
+
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::stores::OpenStore;
 use crate::access::{Engine, EngineKey, Guard, KeyVerifier, Pepper, Registry};
 use crate::adapters::audit::{AuditLog, OpenError as AuditOpenError, Target};
 use crate::adapters::keys::guarded::{Guarded, Limits};
 use crate::adapters::keys::local::{InProduction, LocalKeys, LocalKeysError};
 use crate::adapters::oauth::{HttpTokenEndpoint, OutboundError, OutboundSettings};
 use crate::adapters::profiles::Profiles;
-use crate::adapters::store::embedded::{EmbeddedStore, OpenError as StoreOpenError};
+use crate::adapters::store::embedded::OpenError as StoreOpenError;
 #[cfg(feature = "redis")]
 use crate::adapters::store::redis as redis_store;
 use crate::adapters::store::retry::{RetryPolicy, RetryingStore};
 use crate::adapters::system::{SystemClock, SystemRandom};
-use crate::config::{AuditConfig, Config, EngineConfig, KmsConfig, StoreConfig};
+use crate::config::{AuditConfig, Config, EngineConfig, KmsConfig};
 use crate::document::Fault;
 use crate::domain::catalog::{App as Client, Catalog, Platform};
 use crate::domain::error::VaultError;
 use crate::domain::id::{EngineId, PlatformId};
-use crate::domain::ports::{Clock, KeyProvider, Random, Store, Tasks};
+use crate::domain::ports::{Clock, Index, KeyProvider, Random, Store, Tasks};
 use crate::domain::profile::UrlTemplateError;
 use crate::envelope::{KeyLimits, Sealer, TenantKeys, UserKeys};
 use crate::lifecycle::Lifecycle;
@@ -97,6 +100,8 @@ pub enum StartError {
 pub struct Foundation {
     /// Where records are.
     pub store: Arc<dyn Store>,
+    /// How they are found.
+    pub index: Arc<dyn Index>,
     /// How their keys are obtained.
     pub tenant_keys: Arc<TenantKeys>,
     /// What the operator should know about the store.
@@ -138,7 +143,7 @@ impl Foundation {
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tasks: Arc<dyn Tasks> = Arc::new(lifecycle.clone());
-        let (store, notes) = open_store(&config.store).await?;
+        let OpenStore { store, index, notes } = stores::open(&config.store).await?;
         let store: Arc<dyn Store> = Arc::new(RetryingStore::new(store, Arc::clone(&random), RetryPolicy::default()));
         let provider = open_keys(config, &random).await?;
         let keys_kind = provider.kind();
@@ -149,7 +154,7 @@ impl Foundation {
             (clock, random, tasks),
             KeyLimits::default(),
         ));
-        Ok(Self { store, tenant_keys, notes, keys_kind })
+        Ok(Self { store, index, tenant_keys, notes, keys_kind })
     }
 
     /// What engine keys are peppered with.
@@ -306,52 +311,6 @@ fn registry(engines: &[EngineConfig], made: &[MadeEngine], pepper: Pepper) -> Re
         known.push(engine(config, vec![key.verifier(&pepper, config.id.as_str())]));
     }
     Ok(Registry::new(pepper, known, EngineKey::make(&SystemRandom)))
-}
-
-#[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "connecting to a server waits"))]
-async fn open_store(config: &StoreConfig) -> Result<(Arc<dyn Store>, Vec<String>), StartError> {
-    match config {
-        StoreConfig::Embedded { path } => Ok((Arc::new(EmbeddedStore::open(path)?), Vec::new())),
-        #[cfg(feature = "redis")]
-        StoreConfig::Redis(redis) => {
-            let settings = redis_settings(redis)?;
-            let store = redis_store::RedisStore::connect(&settings).await?;
-            let notes = store.notes().iter().map(ToString::to_string).collect();
-            Ok((Arc::new(store), notes))
-        }
-        #[cfg(not(feature = "redis"))]
-        StoreConfig::Redis(_) => Err(StartError::NotBuiltIn("redis")),
-    }
-}
-
-#[cfg(feature = "redis")]
-fn redis_settings(config: &crate::config::RedisConfig) -> Result<redis_store::RedisSettings, StartError> {
-    use redis_store::{ClientCertificate, RedisSettings, TlsSettings};
-    let url = url::Url::parse(&config.url).map_err(|_| StartError::RedisUrl("it is not a URL"))?;
-    let host = url.host_str().ok_or(StartError::RedisUrl("it names no host"))?;
-    let database = match url.path().trim_matches('/') {
-        "" => 0,
-        number => number.parse().map_err(|_| StartError::RedisUrl("its path is not the number of a database"))?,
-    };
-    let tls = (url.scheme() == "rediss").then(|| TlsSettings {
-        ca_file: config.tls.ca_file.clone(),
-        client: config.tls.client.clone().map(|(cert_file, key_file)| ClientCertificate { cert_file, key_file }),
-    });
-    let defaults = RedisSettings::default();
-    let prefixed = !config.key_prefix.is_empty();
-    Ok(RedisSettings {
-        host: host.trim_matches(['[', ']']).to_owned(),
-        port: url.port().unwrap_or(defaults.port),
-        database,
-        username: config.username.clone(),
-        password: config.password.clone(),
-        tls,
-        key_prefix: if prefixed { config.key_prefix.clone() } else { defaults.key_prefix },
-        connections: config.connections,
-        connect_timeout: config.connect_timeout,
-        response_timeout: config.command_timeout,
-        operation_timeout: config.connect_timeout + config.command_timeout,
-    })
 }
 
 #[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "finding AWS credentials waits"))]
