@@ -17,11 +17,12 @@ use crate::adapters::keys::local::{InProduction, LocalKeys, LocalKeysError};
 use crate::adapters::oauth::{HttpTokenEndpoint, OutboundError, OutboundSettings};
 use crate::adapters::profiles::Profiles;
 use crate::adapters::store::embedded::OpenError as StoreOpenError;
+use crate::adapters::store::near_cache::NearCache;
 #[cfg(feature = "redis")]
 use crate::adapters::store::redis as redis_store;
 use crate::adapters::store::retry::{RetryPolicy, RetryingStore};
 use crate::adapters::system::{SystemClock, SystemRandom};
-use crate::config::{AuditConfig, Config, EngineConfig, KmsConfig};
+use crate::config::{AuditConfig, Config, EngineConfig, KmsConfig, StoreConfig};
 use crate::document::Fault;
 use crate::domain::catalog::{App as Client, Catalog, Platform};
 use crate::domain::error::VaultError;
@@ -145,6 +146,9 @@ impl Foundation {
         let tasks: Arc<dyn Tasks> = Arc::new(lifecycle.clone());
         let OpenStore { store, index, notes } = stores::open(&config.store).await?;
         let store: Arc<dyn Store> = Arc::new(RetryingStore::new(store, Arc::clone(&random), RetryPolicy::default()));
+        // What is in this process already is not worth a second copy.
+        let near = config.near_cache.max_bytes > 0 && !matches!(config.store, StoreConfig::Embedded { .. });
+        let store = if near { Arc::new(NearCache::over(store, &*index, config.near_cache.max_bytes)) } else { store };
         let provider = open_keys(config, &random).await?;
         let keys_kind = provider.kind();
         let tenant_keys = Arc::new(TenantKeys::new(

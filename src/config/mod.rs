@@ -7,6 +7,7 @@ mod audit;
 mod engines;
 mod kms;
 mod log;
+mod near_cache;
 mod outbound;
 mod overlay;
 mod platforms;
@@ -23,6 +24,7 @@ pub use audit::AuditConfig;
 pub use engines::{EngineConfig, EngineKeyConfig};
 pub use kms::{AwsKmsConfig, KmsConfig, LocalKmsConfig};
 pub use log::{LogConfig, LogFormat, LogLevel};
+pub use near_cache::NearCacheConfig;
 pub use outbound::OutboundConfig;
 pub use platforms::PlatformConfig;
 pub use refresh::RefreshConfig;
@@ -49,6 +51,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where records are kept.
     pub store: StoreConfig,
+    /// How much of it is kept at hand.
+    pub near_cache: NearCacheConfig,
     /// Who wraps the data keys.
     pub kms: KmsConfig,
     /// Who may call.
@@ -117,6 +121,7 @@ fn config(section: &mut Section<'_>, variables: &BTreeMap<String, String>) -> Op
 
     let server = server::read(section, &context);
     let store = section.section("store", |section| store::read(section, &context)).flatten();
+    let near_cache = section.section("near_cache", near_cache::read);
     let kms = section.section("kms", |section| kms::read(section, &context)).flatten();
     let engines = engines::read(section);
     let platforms = platforms::read(section, &context);
@@ -131,6 +136,7 @@ fn config(section: &mut Section<'_>, variables: &BTreeMap<String, String>) -> Op
         server,
         data_dir: context.data_dir,
         store: store?,
+        near_cache: near_cache?,
         kms: kms?,
         engines,
         platforms,

@@ -112,13 +112,23 @@ impl GetToken {
     /// that hangs is away as far as a caller with less patience can tell.
     async fn load(&self, key: &ConnectionKey, patience: Duration) -> Result<Option<Loaded>, VaultError> {
         let hangs = || Err(VaultError::Store(StoreError::unavailable("timeout")));
-        let loaded = timeout(patience, self.records.load(key)).await.unwrap_or_else(|_| hangs());
+        let loaded = timeout(patience, self.read(key)).await.unwrap_or_else(|_| hangs());
         if let Err(VaultError::Store(_)) = loaded
             && let Some(Ok((connection, version))) = self.renewal.in_hand(key)
         {
             return Ok(Some(Loaded { entry: Entry::Live(Box::new((*connection).clone())), version }));
         }
         loaded
+    }
+
+    /// What is at hand will do as long as a token can be handed out. A no is worth asking again: the user may have
+    /// connected anew a moment ago, at another instance.
+    async fn read(&self, key: &ConnectionKey) -> Result<Option<Loaded>, VaultError> {
+        let is_usable = |entry: &Entry| matches!(entry, Entry::Live(live) if live.health == Health::Alive);
+        match self.records.load_recent(key).await? {
+            Some(loaded) if !is_usable(&loaded.entry) => self.records.load(key).await,
+            loaded => Ok(loaded),
+        }
     }
 
     async fn renew_before(&self, query: &GetTokenQuery, patience: Duration) -> Result<GetTokenAnswer, VaultError> {

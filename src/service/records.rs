@@ -49,6 +49,22 @@ impl Records {
         opened.await.inspect_err(|error| alarm(key, error))
     }
 
+    /// Reads a connection as it was a moment ago at the earliest: what this instance has at hand will do.
+    ///
+    /// # Errors
+    ///
+    /// As for `load`.
+    pub async fn load_recent(&self, key: &ConnectionKey) -> Result<Option<Loaded>, VaultError> {
+        let mark = self.floor.mark(key);
+        let stored = self.store.get_recent(&Address::Connection(key.clone())).await?;
+        match self.open(key, mark, stored.as_ref(), None).await {
+            // What is at hand may be older than what this instance has seen since. Whether it is worse than that, the
+            // store itself tells.
+            Err(VaultError::Corrupt(_)) => self.load(key).await,
+            opened => opened,
+        }
+    }
+
     /// Writes a connection over the version it was read at.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 pub mod embedded;
 mod frame;
 mod listeners;
+pub mod near_cache;
 mod place;
 mod reason;
 #[cfg(feature = "redis")]
