@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::floor::{Floor, Mark};
-use crate::domain::connection::Entry;
+use crate::domain::connection::{Entry, Health};
 use crate::domain::error::{CorruptRecord, VaultError};
 use crate::domain::id::{ConnectionKey, PlatformId, TenantId, UserId};
-use crate::domain::ports::{Address, Expected, Store, Stored, UserDrawer, Version};
+use crate::domain::ports::{Address, Expected, Hints, Record, StateHint, Store, Stored, UserDrawer, Version};
 use crate::envelope::Sealer;
 
 /// The connections of one installation.
@@ -73,7 +73,8 @@ impl Records {
     pub async fn save(&self, key: &ConnectionKey, expected: Expected, entry: &Entry) -> Result<Version, VaultError> {
         let version = expected.next();
         let sealed = self.sealer.seal(key, version, entry).await.inspect_err(|error| alarm(key, error))?;
-        self.store.put(&Address::Connection(key.clone()), expected, sealed.into()).await?;
+        let record = Record { value: sealed, hints: hints(entry) };
+        self.store.put(&Address::Connection(key.clone()), expected, record).await?;
         self.floor.wrote(key, version);
         Ok(version)
     }
@@ -134,6 +135,21 @@ impl Loaded {
     #[must_use]
     pub const fn expected(&self) -> Expected {
         Expected::Version(self.version)
+    }
+}
+
+/// What a connection can be found by.
+fn hints(entry: &Entry) -> Hints {
+    match entry {
+        Entry::Live(connection) => Hints {
+            state: match connection.health {
+                Health::Alive => StateHint::Alive,
+                Health::Dead { .. } => StateHint::Dead,
+            },
+            expires_at: connection.grant.expires_at,
+            due_at: None,
+        },
+        Entry::Deleted(_) => Hints { state: StateHint::Deleted, ..Hints::default() },
     }
 }
 
