@@ -33,7 +33,9 @@ use redis_server::{RedisOptions, RedisServer};
 use report::{Bound, Figure, Level, Target};
 use server::Server;
 use traffic::{Connection, ENGINE};
+use vault_engine::domain::id::TenantId;
 use vault_engine::domain::method::Method;
+use vault_engine::domain::ports::Partition;
 
 /// The servers, in the order they take turns in.
 const NAMES: [&str; 5] = ["echo, tokio's defaults", "echo", "vault", "echo + Redis GET", "vault over Redis"];
@@ -135,7 +137,9 @@ impl World {
 
     /// Bytes of a stored connection.
     fn record_bytes(&self) -> Result<usize, Box<dyn Error>> {
-        let key = format!("vault:{{default/{}}}", Connection::of_user(0).user());
+        let user = Connection::of_user(0);
+        let partition = Partition::of(&TenantId::default_tenant(), &user.user().parse()?);
+        let key = format!("vault:{{{}}}:default/{}", partition.number(), user.user());
         Ok(self.redis.ask(&[b"HSTRLEN", key.as_bytes(), Connection::platform().as_bytes()]).parse()?)
     }
 

@@ -22,6 +22,10 @@ pub(crate) const USERNAME: &str = "vault";
 /// The password of that user.
 pub(crate) const PASSWORD: &str = "vault-pw";
 
+/// What a vault needs, and no more. The documentation says the same.
+pub(crate) const RIGHTS: &str = "~vault:* resetchannels -@all +hget +hgetall +hset +zadd +zrem +zrange +xadd +xrange +xrevrange \
+                      +xinfo|stream +eval +evalsha +ping +client|tracking";
+
 /// How long a server may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -156,10 +160,8 @@ fn write_configuration(directory: &Path, options: RedisOptions, port: u16, tls_p
         writeln!(lines, "tls-port {tls_port}\ntls-auth-clients yes\naclfile {at}/users.acl").unwrap();
         writeln!(lines, "tls-ca-cert-file {at}/ca.crt\ntls-cert-file {at}/server.crt").unwrap();
         writeln!(lines, "tls-key-file {at}/server.key").unwrap();
-        let rights = "~vault:* &vault:* -@all +@read +@write +@transaction +@connection +eval +evalsha +script|load +ping \
-                      -@dangerous";
         let users =
-            format!("user default off\nuser {USERNAME} on >{PASSWORD} {rights}\nuser admin on >admin-pw ~* &* +@all\n");
+            format!("user default off\nuser {USERNAME} on >{PASSWORD} {RIGHTS}\nuser admin on >admin-pw ~* &* +@all\n");
         fs::write(directory.join("users.acl"), users).unwrap();
     }
     fs::write(directory.join("redis.conf"), lines).unwrap();

@@ -11,6 +11,8 @@ use vault_engine::adapters::store::embedded::EmbeddedStore;
 use vault_engine::adapters::store::redis::{ClientCertificate, RedisSettings, RedisStore, TlsSettings};
 use vault_engine::adapters::store::retry::{RetryPolicy, RetryingStore};
 use vault_engine::adapters::system::SystemRandom;
+#[cfg(feature = "redis")]
+use vault_engine::domain::ports::Partition;
 use vault_engine::domain::ports::{Index, Store};
 
 #[cfg(feature = "redis")]
@@ -195,5 +197,13 @@ pub(crate) fn secured(server: &RedisServer) -> RedisSettings {
 
 #[cfg(feature = "redis")]
 fn plant(server: &RedisServer, drawer: &str, field: &str, bytes: &[u8]) {
-    server.ask(&[b"HSET", format!("vault:{{{drawer}}}").as_bytes(), field.as_bytes(), bytes]);
+    server.ask(&[b"HSET", drawer_key(drawer).as_bytes(), field.as_bytes(), bytes]);
+}
+
+/// The key of a user's drawer.
+#[cfg(feature = "redis")]
+pub(crate) fn drawer_key(drawer: &str) -> String {
+    let (tenant, user) = drawer.split_once('/').unwrap();
+    let partition = Partition::of(&tenant.parse().unwrap(), &user.parse().unwrap());
+    format!("vault:{{{}}}:{drawer}", partition.number())
 }

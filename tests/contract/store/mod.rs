@@ -7,6 +7,8 @@ mod indices;
 mod model;
 mod promises;
 #[cfg(feature = "redis")]
+mod redis_index;
+#[cfg(feature = "redis")]
 #[path = "../../support/redis.rs"]
 mod redis_server;
 #[cfg(feature = "redis")]

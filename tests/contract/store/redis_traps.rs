@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use vault_engine::adapters::store::redis::{RedisSettings, RedisStore};
 use vault_engine::domain::ports::{Address, Expected, MAX_VALUE_BYTES, Store, StoreError, Version};
 
-use super::backends::plain;
+use super::backends::{drawer_key, plain};
 use super::promises::connection;
 use super::redis_server::{RedisOptions, RedisServer};
 use super::relay::Relay;
@@ -210,14 +210,14 @@ async fn a_server_that_forgot_the_script_is_given_it_again() {
 async fn a_key_of_another_kind_is_corrupt_and_never_overwritten() {
     let server = server();
     let store = RedisStore::connect(&plain(&server)).await.unwrap();
-    server.ask(&[b"SET", b"vault:{default/u1}", b"somebody's"]);
+    server.ask(&[b"SET", drawer_key("default/u1").as_bytes(), b"somebody's"]);
     assert!(matches!(store.get(&gmail()).await, Err(StoreError::Corrupt)));
     let listed = store.list_user(&"default".parse().unwrap(), &"u1".parse().unwrap()).await;
     assert!(matches!(listed, Err(StoreError::Corrupt)));
     for expected in [Expected::Absent, Expected::Version(Version::FIRST)] {
         assert!(matches!(store.put(&gmail(), expected, value().into()).await, Err(StoreError::Conflict)));
     }
-    assert_eq!(server.ask(&[b"GET", b"vault:{default/u1}"]), "somebody's");
+    assert_eq!(server.ask(&[b"GET", drawer_key("default/u1").as_bytes()]), "somebody's");
 }
 
 #[tokio::test]

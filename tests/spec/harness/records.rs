@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use vault_engine::domain::ports::Partition;
+
 use crate::redis::RedisServer;
 
 /// Everything of one user.
@@ -17,18 +19,28 @@ const READ: &str = "return (string.gsub(redis.call('HGET', KEYS[1], ARGV[1]), '.
 /// Everything there is, in hex.
 const READ_ALL: &str = "local all = '' \
                         for _, key in ipairs(redis.call('KEYS', '*')) do \
-                          for _, text in ipairs(redis.call('HGETALL', key)) do all = all .. key .. text end \
+                          local kind, parts = redis.call('TYPE', key).ok, {} \
+                          if kind == 'hash' then parts = redis.call('HGETALL', key) end \
+                          if kind == 'zset' then parts = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end \
+                          if kind == 'stream' then \
+                            for _, entry in ipairs(redis.call('XRANGE', key, '-', '+')) do \
+                              for _, part in ipairs(entry[2]) do table.insert(parts, part) end \
+                            end \
+                          end \
+                          for _, text in ipairs(parts) do all = all .. key .. text end \
                         end \
                         return (string.gsub(all, '.', function(c) return string.format('%02x', string.byte(c)) end))";
 
 /// The drawer of a user.
 pub(super) fn drawer<'a>(server: &'a RedisServer, tenant: &str, user: &str) -> Drawer<'a> {
-    Drawer { server, key: format!("vault:{{{tenant}/{user}}}") }
+    let partition = Partition::of(&tenant.parse().unwrap(), &user.parse().unwrap());
+    Drawer { server, key: format!("vault:{{{}}}:{tenant}/{user}", partition.number()) }
 }
 
 /// The drawer of what belongs to a tenant and to no user.
 pub(super) fn tenant_drawer<'a>(server: &'a RedisServer, tenant: &str) -> Drawer<'a> {
-    Drawer { server, key: format!("vault:{{{tenant}}}") }
+    let partition = Partition::of_tenant(&tenant.parse().unwrap());
+    Drawer { server, key: format!("vault:{{{}}}:{tenant}", partition.number()) }
 }
 
 /// Everything there is.

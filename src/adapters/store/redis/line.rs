@@ -17,10 +17,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, Value};
+use redis::{Client, Cmd, Value};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
+use super::access::Access;
 use super::fault::RedisFault;
 
 /// How long a failed attempt to connect stands for the next ones.
@@ -28,8 +29,8 @@ const COOL_DOWN: Duration = Duration::from_millis(100);
 
 /// How to connect, and how long to wait.
 pub(super) struct Dialer {
+    pub(super) access: Arc<Access>,
     pub(super) client: Client,
-    pub(super) config: AsyncConnectionConfig,
     /// How long a connection may owe an answer.
     pub(super) response_timeout: Duration,
     /// How long a request may take, connecting included.
@@ -140,7 +141,7 @@ impl Line {
         if failed_at.is_some_and(|instant| instant.elapsed() < COOL_DOWN) {
             return Err(RedisFault::JustFailed);
         }
-        let made = self.dialer.client.get_multiplexed_async_connection_with_config(&self.dialer.config).await;
+        let made = self.dialer.client.get_multiplexed_async_connection_with_config(&self.dialer.access.config()).await;
         *lock(&self.failed_at) = made.is_err().then(Instant::now);
         made.map_err(RedisFault::from)
     }

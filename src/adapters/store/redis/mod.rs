@@ -1,60 +1,74 @@
 //! The store in a Redis server, for many vault instances over one store.
 //!
-//! ```text
-//! key   = prefix ":{" drawer "}"      a hash; the braces keep what belongs to a user in one slot of a cluster
-//! field = as in every store           value = the frame
-//! ```
-//!
-//! Compare-and-swap is one script, so that nothing comes between the comparison and the write. How connections are made,
-//! given up and replaced is in `line`; what is asked of the server at the start in `startup`.
+//! A record and its indices change in one script, so that nothing comes between the comparison and the write, and no index
+//! is ever without its record (`script`). Under which keys they are is in `layout`, what is asked of the indices in `index`,
+//! and how the server tells of changes in `tracking`. How connections are made, given up and replaced is in `line`; what is
+//! asked of the server at the start in `startup`.
 
+mod access;
 mod fault;
+mod index;
+mod layout;
 mod line;
+mod script;
 mod settings;
 mod startup;
+mod tracking;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redis::{Cmd, Script, Value, cmd};
+use futures_util::future::try_join_all;
+use redis::{Cmd, ProtocolVersion, Value, cmd};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
+use self::access::Access;
 pub use self::fault::RedisFault;
+use self::index::{ScanPlace, StreamId};
+use self::layout::Layout;
 use self::line::{Dialer, Lines};
+use self::script::{Scripts, Write};
 pub use self::settings::{ClientCertificate, RedisSettings, TlsSettings};
 pub use self::startup::{ConnectError, Note};
-use super::frame;
+use self::tracking::Follower;
+use super::frame::{self, Condition};
+use super::listeners::Listeners;
 use super::place::{self, Place};
 use crate::domain::id::{TenantId, UserId};
-use crate::domain::ports::{Address, Expected, Record, Store, StoreError, Stored, UserDrawer, Version};
+use crate::domain::ports::{
+    Address, ChangeCursor, Changes, Due, Expected, Hints, Index, Listener, Page, Partition, Pushes, Record, ScanCursor,
+    Scope, Store, StoreError, Stored, UserDrawer, Version,
+};
+use crate::domain::time::Timestamp;
 
-/// `KEYS[1]`: the hash. `ARGV`: the field, how the frame there must begin (empty: nothing may be there), the new frame.
-const COMPARE_AND_SWAP: &str = "\
-local found = redis.call('HGET', KEYS[1], ARGV[1])
-if found then
-  if ARGV[2] == '' or string.sub(found, 1, #ARGV[2]) ~= ARGV[2] then return 0 end
-elseif ARGV[2] ~= '' then
-  return 0
-end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-return 1
-";
-
-/// `KEYS[1]`: the hash. `ARGV`: the field, how the new frame begins, the new frame. A header compares like the version in
-/// it, because that is written big end first.
-const RESTORE: &str = "\
-local found = redis.call('HGET', KEYS[1], ARGV[1])
-if found and (#found < #ARGV[2] or string.sub(found, 1, #ARGV[2]) >= ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-return 1
-";
+/// How many drawers are fetched at once in a scan: a bound on what a page holds beyond what it was asked for.
+const DRAWERS_AT_ONCE: usize = 64;
 
 /// Everything in a Redis server.
 pub struct RedisStore {
     lines: Lines,
-    key_prefix: String,
-    compare_and_swap_hash: String,
+    layout: Layout,
+    scripts: Scripts,
+    listeners: Arc<Listeners>,
+    /// What follows the changes; nothing where the server does not tell of them. Runs from the first listener on.
+    following: Mutex<Following>,
+    /// What it runs on.
+    runtime: Handle,
+    /// How long one page of a scan may take.
+    page_timeout: Duration,
     notes: Vec<Note>,
+}
+
+/// How changes are followed.
+enum Following {
+    Refused,
+    Ready(Box<Follower>),
+    /// Until the store is dropped.
+    Running(JoinSet<()>),
 }
 
 // === impl RedisStore ===
@@ -68,20 +82,41 @@ impl RedisStore {
     /// it is one that would lose tokens in ordinary operation.
     pub async fn connect(settings: &RedisSettings) -> Result<Self, ConnectError> {
         settings.check()?;
+        let access = Arc::new(Access::to_records(settings).await?);
+        let client = |protocol| access.client(&settings.host, settings.port, protocol).map_err(ConnectError::Client);
         let dialer = Arc::new(Dialer {
-            client: settings.client().await?,
-            config: settings.connection_config(),
+            access: Arc::clone(&access),
+            client: client(ProtocolVersion::RESP2)?,
             response_timeout: settings.response_timeout,
             operation_timeout: settings.operation_timeout,
         });
-        let mut store = Self {
-            lines: Lines::new(&dialer, settings.connections),
-            key_prefix: settings.key_prefix.clone(),
-            compare_and_swap_hash: Script::new(COMPARE_AND_SWAP).get_hash().to_owned(),
-            notes: Vec::new(),
+        let (layout, listeners) = (Layout::new(&settings.key_prefix), Arc::new(Listeners::default()));
+        let follower = Follower {
+            client: client(ProtocolVersion::RESP3)?,
+            access,
+            layout: layout.clone(),
+            listeners: Arc::clone(&listeners),
+            patience: settings.response_timeout,
         };
+        let lines = Lines::new(&dialer, settings.connections);
         let address = settings.address();
-        store.notes = startup::inspect(store.lines.of_this_thread(), &address).await?;
+        let mut notes = startup::inspect(lines.of_this_thread(), &address).await?;
+        let following = if follower.is_refused().await {
+            notes.push(Note::NoTracking);
+            Following::Refused
+        } else {
+            Following::Ready(Box::new(follower))
+        };
+        let store = Self {
+            lines,
+            layout,
+            scripts: Scripts::new(),
+            listeners,
+            following: Mutex::new(following),
+            runtime: Handle::current(),
+            page_timeout: settings.operation_timeout * 2,
+            notes,
+        };
         store.try_commands().await.map_err(|source| ConnectError::Refused { address, source })?;
         Ok(store)
     }
@@ -94,37 +129,69 @@ impl RedisStore {
 
     /// Takes the commands the store needs through the server's access rules, changing nothing: no record has version 0.
     async fn try_commands(&self) -> Result<(), RedisFault> {
-        let place = Place { drawer: String::new(), field: String::new() };
-        self.send(cmd("HGETALL").arg(self.key(&place.drawer))).await?;
-        self.compare_and_swap(&place, &[0], &[]).await.map(|_| ())
+        let Some(partition) = Partition::all().next() else { return Ok(()) };
+        self.send(partition, &script::may_all(&self.layout, partition)).await?;
+        let write = Write {
+            address: &Address::Lease { partition },
+            condition: Condition::Is(Expected::Version(Version(0))),
+            hints: Hints::default(),
+            frame: &[],
+        };
+        self.scripts.write(&self.layout, &write, |command| async move { self.send(partition, &command).await }).await?;
+        Ok(())
     }
 
-    fn key(&self, drawer: &str) -> String {
-        format!("{}:{{{drawer}}}", self.key_prefix)
-    }
-
-    async fn send(&self, command: &Cmd) -> Result<Value, RedisFault> {
+    async fn send(&self, _partition: Partition, command: &Cmd) -> Result<Value, RedisFault> {
         self.lines.of_this_thread().send(command).await
     }
 
-    /// By the script's hash; a server that does not know it, because it restarted, is given the script.
-    async fn compare_and_swap(&self, place: &Place, before: &[u8], frame: &[u8]) -> Result<bool, RedisFault> {
-        let key = self.key(&place.drawer);
-        let call = |verb: &str, script: &str| {
-            let mut command = cmd(verb);
-            command.arg(script).arg(1).arg(&key).arg(&place.field).arg(before).arg(frame);
-            command
-        };
-        let answer = match self.send(&call("EVALSHA", &self.compare_and_swap_hash)).await {
-            Err(RedisFault::Refused { code }) if code == "NOSCRIPT" => {
-                self.send(&call("EVAL", COMPARE_AND_SWAP)).await?
+    async fn ask(&self, partition: Partition, command: &Cmd) -> Result<Value, StoreError> {
+        self.send(partition, command).await.map_err(unreadable)
+    }
+
+    async fn write(
+        &self,
+        address: &Address,
+        condition: Condition,
+        version: Version,
+        record: &Record,
+    ) -> Result<(), StoreError> {
+        let frame = frame::encode(version, record)?;
+        let write = Write { address, condition, hints: record.hints, frame: &frame };
+        let partition = address.partition();
+        let send = |command: Cmd| async move { self.send(partition, &command).await };
+        match self.scripts.write(&self.layout, &write, send).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreError::Conflict),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    async fn drawer(&self, partition: Partition, drawer: &str) -> Result<Value, StoreError> {
+        self.ask(partition, cmd("HGETALL").arg(self.layout.drawer(partition, drawer))).await
+    }
+
+    async fn page(&self, scope: &Scope, mut place: ScanPlace, limit: usize) -> Result<Page, StoreError> {
+        let mut items = Vec::new();
+        loop {
+            let partition = place.partition;
+            let wanted = limit.saturating_sub(items.len()).clamp(1, DRAWERS_AT_ONCE);
+            let key = self.layout.drawers(partition);
+            let found = self.ask(partition, &index::drawers_after(&key, scope, &place, wanted)).await?;
+            let drawers = index::read_drawers(found)?;
+            let fetched = try_join_all(drawers.iter().map(|drawer| self.drawer(partition, drawer))).await?;
+            for (drawer, found) in drawers.iter().zip(fetched) {
+                items.extend(index::read_items(drawer, found)?);
             }
-            answer => answer?,
-        };
-        match answer {
-            Value::Int(1) => Ok(true),
-            Value::Int(0) => Ok(false),
-            _ => Err(RedisFault::Unexpected),
+            let more = drawers.len() == wanted;
+            let next = match drawers.into_iter().next_back() {
+                Some(after) if more => Some(ScanPlace { partition, after: Some(after) }),
+                Some(_) | None => place.next_partition(),
+            };
+            match next {
+                Some(next) if items.len() < limit => place = next,
+                next => return Ok(Page { items, next: next.map(|next| next.cursor()) }),
+            }
         }
     }
 }
@@ -132,55 +199,27 @@ impl RedisStore {
 #[async_trait]
 impl Store for RedisStore {
     async fn get(&self, address: &Address) -> Result<Option<Stored>, StoreError> {
-        let place = Place::from(address);
-        match self.send(cmd("HGET").arg(self.key(&place.drawer)).arg(&place.field)).await {
-            Ok(Value::Nil) => Ok(None),
-            Ok(Value::BulkString(frame)) => frame::decode(Bytes::from(frame)).map(Some),
-            Ok(_) => Err(RedisFault::Unexpected.into()),
-            Err(fault) => Err(unreadable(fault)),
+        let (partition, place) = (address.partition(), Place::from(address));
+        let key = self.layout.drawer(partition, &place.drawer);
+        match self.ask(partition, cmd("HGET").arg(key).arg(&place.field)).await? {
+            Value::Nil => Ok(None),
+            Value::BulkString(frame) => frame::decode(Bytes::from(frame)).map(Some),
+            _ => Err(RedisFault::Unexpected.into()),
         }
     }
 
     async fn put(&self, address: &Address, expected: Expected, record: Record) -> Result<(), StoreError> {
-        let frame = frame::encode(expected.next(), &record)?;
-        let header;
-        let before = match expected {
-            Expected::Absent => &[][..],
-            Expected::Version(version) => {
-                header = frame::version_header(version);
-                &header[..]
-            }
-        };
-        match self.compare_and_swap(&Place::from(address), before, &frame).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(StoreError::Conflict),
-            // Something is there, and it has no version.
-            Err(fault) if fault.is_wrong_type() => Err(StoreError::Conflict),
-            Err(fault) => Err(fault.into()),
-        }
+        self.write(address, Condition::Is(expected), expected.next(), &record).await
     }
 
     async fn restore(&self, address: &Address, version: Version, record: Record) -> Result<(), StoreError> {
-        let frame = frame::encode(version, &record)?;
-        let place = Place::from(address);
-        let mut command = cmd("EVAL");
-        command.arg(RESTORE).arg(1).arg(self.key(&place.drawer)).arg(&place.field);
-        match self.send(command.arg(&frame::version_header(version)[..]).arg(frame)).await {
-            Ok(Value::Int(1)) => Ok(()),
-            Ok(Value::Int(0)) => Err(StoreError::Conflict),
-            Ok(_) => Err(RedisFault::Unexpected.into()),
-            Err(fault) if fault.is_wrong_type() => Err(StoreError::Conflict),
-            Err(fault) => Err(fault.into()),
-        }
+        self.write(address, Condition::OlderThan(version), version, &record).await
     }
 
     async fn list_user(&self, tenant: &TenantId, user: &UserId) -> Result<UserDrawer, StoreError> {
-        let answer =
-            self.send(cmd("HGETALL").arg(self.key(&place::drawer_of(tenant, user)))).await.map_err(unreadable)?;
-        let found: Vec<(Vec<u8>, Vec<u8>)> =
-            redis::from_redis_value(answer).map_err(|_| StoreError::from(RedisFault::Unexpected))?;
+        let found = self.drawer(Partition::of(tenant, user), &place::drawer_of(tenant, user)).await?;
         let mut drawer = UserDrawer::default();
-        for (field, frame) in found {
+        for (field, frame) in index::understood::<Vec<(Vec<u8>, Vec<u8>)>>(found)? {
             place::add(&mut drawer, &field, Bytes::from(frame))?;
         }
         Ok(drawer)
@@ -188,6 +227,56 @@ impl Store for RedisStore {
 
     fn kind(&self) -> &'static str {
         "redis"
+    }
+}
+
+#[async_trait]
+impl Index for RedisStore {
+    async fn due(&self, partition: Partition, by: Timestamp, limit: usize) -> Result<Vec<Due>, StoreError> {
+        index::read_due(self.ask(partition, &index::due(&self.layout.due(partition), by, limit)).await?)
+    }
+
+    async fn changes(
+        &self,
+        partition: Partition,
+        after: Option<&ChangeCursor>,
+        limit: usize,
+    ) -> Result<Changes, StoreError> {
+        let key = self.layout.changes(partition);
+        let Some(after) = after else {
+            return index::read_last_change(self.ask(partition, &index::last_change(&key)).await?);
+        };
+        let place = StreamId::read(after)?;
+        let found = self.ask(partition, &index::changes_from(&key, place, limit)).await?;
+        let changes = index::read_changes(found, place, limit)?;
+        // At the beginning is no change whose absence would tell that others have gone.
+        let begun = place == StreamId::BEGIN && changes != Changes::Next { changes: Vec::new(), cursor: after.clone() };
+        if begun && !index::read_whole(self.ask(partition, &index::whole(&key)).await?)? {
+            return Ok(Changes::Forgotten);
+        }
+        Ok(changes)
+    }
+
+    async fn scan(&self, scope: &Scope, after: Option<&ScanCursor>, limit: usize) -> Result<Page, StoreError> {
+        let place = ScanPlace::read(after)?;
+        let page = timeout(self.page_timeout, self.page(scope, place, limit)).await;
+        page.unwrap_or_else(|_| Err(RedisFault::Silence.into()))
+    }
+
+    fn listen(&self, listener: Arc<dyn Listener>) -> Pushes {
+        let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = match std::mem::replace(&mut *following, Following::Refused) {
+            Following::Refused => return Pushes::Never,
+            Following::Running(tasks) => tasks,
+            Following::Ready(follower) => {
+                let mut tasks = JoinSet::new();
+                tasks.spawn_on(follower.run(), &self.runtime);
+                tasks
+            }
+        };
+        *following = Following::Running(running);
+        self.listeners.add(listener);
+        Pushes::WhileConnected
     }
 }
 

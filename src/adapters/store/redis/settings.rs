@@ -1,20 +1,11 @@
-//! What an operator says about the Redis to use, and the client that is built from it.
+//! What an operator says about the Redis to use.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use redis::io::tcp::TcpSettings;
-use redis::io::tcp::socket2::TcpKeepalive;
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, TlsCertificates,
-};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
 use super::startup::ConnectError;
-
-/// How many requests may wait for one connection's writer before a caller waits too. The driver's default of 50 makes
-/// callers queue long before a connection is busy.
-const PIPELINE_BUFFER: usize = 1_024;
 
 /// Where Redis is, how to get in, and how long to wait for it.
 #[derive(Debug, Clone)]
@@ -31,7 +22,7 @@ pub struct RedisSettings {
     pub password: Option<SecretString>,
     /// With TLS, and how; in the clear when absent.
     pub tls: Option<TlsSettings>,
-    /// What every key begins with: `<prefix>:{<drawer>}`.
+    /// What every key begins with: `<prefix>:{<partition>}:`.
     pub key_prefix: String,
     /// How many connections share the load.
     pub connections: usize,
@@ -94,7 +85,7 @@ impl RedisSettings {
         if self.host.is_empty() {
             return fault("host", "must not be empty");
         }
-        // A brace would begin another hash tag than the one around the drawer.
+        // A brace would begin another hash tag than the one around the partition.
         if self.key_prefix.is_empty() || !self.key_prefix.bytes().all(in_prefix) {
             return fault("key_prefix", "must be of A-Z a-z 0-9 . _ - :");
         }
@@ -116,85 +107,11 @@ impl RedisSettings {
         }
         Ok(())
     }
-
-    /// The client that opens connections. Reads the TLS files.
-    pub(super) async fn client(&self) -> Result<Client, ConnectError> {
-        let mut access = RedisConnectionInfo::default().set_db(i64::from(self.database)).set_skip_set_lib_name();
-        if let Some(username) = &self.username {
-            access = access.set_username(username);
-        }
-        if let Some(password) = &self.password {
-            access = access.set_password(password.expose_secret());
-        }
-        let address = match self.tls {
-            None => ConnectionAddr::Tcp(self.host.clone(), self.port),
-            Some(_) => {
-                ConnectionAddr::TcpTls { host: self.host.clone(), port: self.port, insecure: false, tls_params: None }
-            }
-        };
-        let info = address
-            .into_connection_info()
-            .map_err(ConnectError::Client)?
-            .set_redis_settings(access)
-            .set_tcp_settings(tcp_settings(self.operation_timeout));
-        match &self.tls {
-            None => Client::open(info).map_err(ConnectError::Client),
-            Some(tls) => Client::build_with_tls(info, tls.read().await?).map_err(ConnectError::Client),
-        }
-    }
-
-    /// How each connection behaves. How long an answer is waited for is the line's business.
-    pub(super) fn connection_config(&self) -> AsyncConnectionConfig {
-        AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_timeout))
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(PIPELINE_BUFFER)
-    }
-}
-
-// === impl TlsSettings ===
-
-impl TlsSettings {
-    async fn read(&self) -> Result<TlsCertificates, ConnectError> {
-        let root_cert = match &self.ca_file {
-            Some(path) => Some(read(path).await?),
-            None => None,
-        };
-        let client_tls = match &self.client {
-            Some(client) => Some(redis::ClientTlsConfig {
-                client_cert: read(&client.cert_file).await?,
-                client_key: read(&client.key_file).await?,
-            }),
-            None => None,
-        };
-        Ok(TlsCertificates { client_tls, root_cert })
-    }
-}
-
-/// None of this is on by default. Without it a peer that vanished is noticed after some fifteen minutes of
-/// retransmission, an idle connection that a firewall forgot is noticed never, and small requests wait for each other.
-fn tcp_settings(unacknowledged: Duration) -> TcpSettings {
-    let keepalive =
-        TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)).with_retries(3);
-    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(unacknowledged)
-}
-
-async fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
-    tokio::fs::read(path).await.map_err(|source| ConnectError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_socket_notices_that_its_peer_is_gone() {
-        let client = RedisSettings::default().client().await.unwrap();
-        let tcp = client.get_connection_info().tcp_settings();
-        assert!(tcp.nodelay());
-        assert!(tcp.keepalive().is_some());
-        assert_eq!(tcp.user_timeout(), Some(Duration::from_secs(2)));
-    }
 
     #[test]
     fn settings_that_cannot_work_are_refused_by_name() {

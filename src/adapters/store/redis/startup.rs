@@ -90,6 +90,8 @@ pub enum Note {
     NoAppendOnlyFile,
     /// Writes reach the disk some time after they are acknowledged.
     LateFsync,
+    /// It does not tell of changes.
+    NoTracking,
     /// The vault's user may not ask.
     Unchecked(&'static str),
 }
@@ -106,6 +108,9 @@ impl fmt::Display for Note {
                 "redis acknowledges writes before they are on the disk: a crash may lose the last of them; set \
                  `appendfsync always`",
             ),
+            Self::NoTracking => {
+                f.write_str("redis does not tell this user of changes: allow `client|tracking` (Redis 6 or later)")
+            }
             Self::Unchecked(what) => {
                 write!(f, "redis does not let this user see `{what}`: make sure yourself that it is right")
             }
