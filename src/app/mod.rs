@@ -22,7 +22,7 @@ use crate::adapters::store::near_cache::NearCache;
 use crate::adapters::store::redis as redis_store;
 use crate::adapters::store::retry::{RetryPolicy, RetryingStore};
 use crate::adapters::system::{SystemClock, SystemRandom};
-use crate::config::{AuditConfig, Config, EngineConfig, KmsConfig, StoreConfig};
+use crate::config::{AuditConfig, BackgroundConfig, Config, EngineConfig, KmsConfig, StoreConfig};
 use crate::document::Fault;
 use crate::domain::catalog::{App as Client, Catalog, Platform};
 use crate::domain::error::VaultError;
@@ -31,7 +31,7 @@ use crate::domain::ports::{Clock, Index, KeyProvider, Random, Store, Tasks};
 use crate::domain::profile::UrlTemplateError;
 use crate::envelope::{KeyLimits, Sealer, TenantKeys, UserKeys};
 use crate::lifecycle::Lifecycle;
-use crate::refresher::{RefreshSettings, Refresher, RefresherParts};
+use crate::refresher::{BackgroundSettings, RefreshSettings, Refresher, RefresherParts, Scheduler};
 use crate::service::{DeleteToken, GetStatus, GetToken, Records, StoreToken};
 
 /// What engine keys are peppered with is derived for this purpose.
@@ -201,6 +201,7 @@ impl App {
             max_waiters: config.refresh.max_waiters,
             ..RefreshSettings::default()
         };
+        let background = config.refresh.background;
         let environment = config.environment.clone();
         let catalog = Arc::new(catalog(config)?);
         let user_keys = Arc::new(UserKeys::new(
@@ -211,7 +212,8 @@ impl App {
             KeyLimits::default(),
         ));
         let sealer = Sealer::new(environment, user_keys, Arc::clone(&random));
-        let records = Arc::new(Records::new(Arc::clone(&foundation.store), sealer));
+        let records =
+            Arc::new(Records::new(Arc::clone(&foundation.store), sealer, Arc::clone(&catalog), Arc::clone(&clock)));
         let refresher = Refresher::new(
             RefresherParts {
                 records: Arc::clone(&records),
@@ -224,6 +226,9 @@ impl App {
             },
             refresh,
         );
+        if let Some(background) = background {
+            start_scheduler(&foundation, &refresher, background, lifecycle);
+        }
         let guard = Guard {
             registry,
             audit,
@@ -249,6 +254,25 @@ impl App {
         let kinds = (foundation.store.kind(), foundation.keys_kind);
         Ok(Self { guard: Arc::new(guard), catalog, notes: foundation.notes, kinds })
     }
+}
+
+/// Refreshes what is due until the process is asked to stop.
+fn start_scheduler(
+    foundation: &Foundation,
+    refresher: &Arc<Refresher>,
+    config: BackgroundConfig,
+    lifecycle: &Lifecycle,
+) {
+    let settings = BackgroundSettings {
+        tick: config.tick,
+        per_second: config.per_platform_per_second,
+        concurrency: config.concurrency,
+        ..BackgroundSettings::default()
+    };
+    let (store, index) = (Arc::clone(&foundation.store), Arc::clone(&foundation.index));
+    let scheduler = Scheduler::new(Arc::clone(refresher), store, index, settings);
+    let stop = lifecycle.clone();
+    lifecycle.spawn("scheduler", Box::pin(async move { scheduler.run(stop.drained()).await }));
 }
 
 /// Opens the audit trail.

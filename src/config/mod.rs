@@ -27,7 +27,7 @@ pub use log::{LogConfig, LogFormat, LogLevel};
 pub use near_cache::NearCacheConfig;
 pub use outbound::OutboundConfig;
 pub use platforms::PlatformConfig;
-pub use refresh::RefreshConfig;
+pub use refresh::{BackgroundConfig, RefreshConfig};
 pub use server::ServerConfig;
 pub use store::{RedisConfig, RedisTlsConfig, StoreConfig};
 

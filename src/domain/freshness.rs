@@ -34,9 +34,7 @@ pub fn judge(grant: &Grant, key: &ConnectionKey, margin: Duration, min_ttl: Dura
     };
     let lifetime = expires_at.since(grant.issued_at);
     let remaining = expires_at.since(now);
-    // A token that never lived longer than the tolerance would otherwise be born expired.
-    let skew = CLOCK_SKEW.min(lifetime / 10);
-    if remaining <= skew {
+    if remaining <= tolerance(lifetime) {
         Freshness::Expired
     } else if remaining <= min_ttl.min(lifetime / 5 * 4) {
         Freshness::TooShort
@@ -47,8 +45,27 @@ pub fn judge(grant: &Grant, key: &ConnectionKey, margin: Duration, min_ttl: Dura
     }
 }
 
+/// When [`judge`] begins to find a token stale; `None`: never.
+#[must_use]
+pub fn stale_at(grant: &Grant, key: &ConnectionKey, margin: Duration) -> Option<Timestamp> {
+    let expires_at = grant.expires_at?;
+    Some(expires_at - spread(margin.min(expires_at.since(grant.issued_at) / 2), key))
+}
+
+/// When [`judge`] begins to find a token expired; `None`: never.
+#[must_use]
+pub fn expired_at(grant: &Grant) -> Option<Timestamp> {
+    let expires_at = grant.expires_at?;
+    Some(expires_at - tolerance(expires_at.since(grant.issued_at)))
+}
+
+/// A token that never lived longer than the tolerance would otherwise be born expired.
+fn tolerance(lifetime: Duration) -> Duration {
+    CLOCK_SKEW.min(lifetime / 10)
+}
+
 /// Between four fifths and the whole of `margin`, always the same for one connection.
-fn spread(margin: Duration, key: &ConnectionKey) -> Duration {
+pub(super) fn spread(margin: Duration, key: &ConnectionKey) -> Duration {
     let part = u32::try_from(key.stable_hash() % 1_000).unwrap_or(0);
     margin / 5 * 4 + margin / 5 * part / 1_000
 }
@@ -103,6 +120,18 @@ mod tests {
     fn no_wish_of_a_caller_can_make_a_new_token_too_short() {
         assert_eq!(judged(&grant(0, Some(3_600)), 86_400, 1), Freshness::Fresh);
         assert_eq!(judged(&grant(0, Some(3_600)), 86_400, 721), Freshness::TooShort);
+    }
+
+    #[test]
+    fn the_moments_at_which_the_answer_changes_are_the_ones_that_are_told() {
+        let key =
+            ConnectionKey { tenant: "t".parse().unwrap(), user: "u".parse().unwrap(), platform: "p".parse().unwrap() };
+        let margin = Duration::from_secs(300);
+        let (hour, moment) = (grant(0, Some(3_600)), Duration::from_millis(1));
+        let at = |now| judge(&hour, &key, margin, Duration::ZERO, now);
+        let (stale, expired) = (stale_at(&hour, &key, margin).unwrap(), expired_at(&hour).unwrap());
+        assert_eq!((at(stale - moment), at(stale)), (Freshness::Fresh, Freshness::Stale));
+        assert_eq!((at(expired - moment), at(expired)), (Freshness::Stale, Freshness::Expired));
     }
 
     #[test]

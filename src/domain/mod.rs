@@ -14,5 +14,6 @@ pub mod id;
 pub mod method;
 pub mod ports;
 pub mod profile;
+pub mod schedule;
 pub mod secret;
 pub mod time;

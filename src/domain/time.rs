@@ -55,6 +55,12 @@ impl Timestamp {
         self.0
     }
 
+    /// The first whole second that is not before this.
+    #[must_use]
+    pub const fn next_second(self) -> Self {
+        Self::from_unix_millis(self.0.saturating_add(999) / 1_000 * 1_000)
+    }
+
     /// The time from `earlier` to this; zero when `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -18,6 +18,7 @@ use crate::domain::error::VaultError;
 use crate::domain::freshness::{Freshness, judge};
 use crate::domain::id::{ConnectionKey, RequestId};
 use crate::domain::ports::{AuditUnavailable, Expected, RenewalOutcome, Wanted};
+use crate::domain::schedule;
 use crate::service::Loaded;
 
 /// Whose turn it is.
@@ -72,11 +73,19 @@ impl Refresher {
 
     /// Whether somebody else has done by now what is wanted.
     fn is_good(&self, key: &ConnectionKey, connection: &Connection, wanted: Wanted) -> bool {
-        let Wanted::Lasting(min_ttl) = wanted else { return false };
         let Some(platform) = self.parts.catalog.get(&key.platform) else { return false };
-        let margin = platform.profile.refresh.margin;
-        let freshness = judge(&connection.grant, key, margin, min_ttl, self.parts.clock.now());
-        connection.health == Health::Alive && freshness == Freshness::Fresh
+        let now = self.parts.clock.now();
+        match wanted {
+            Wanted::Lasting(min_ttl) => {
+                let freshness = judge(&connection.grant, key, platform.profile.refresh.margin, min_ttl, now);
+                connection.health == Health::Alive && freshness == Freshness::Fresh
+            }
+            Wanted::Due => {
+                let next = schedule::next(connection, Some(platform), key);
+                connection.health == Health::Alive && next.is_none_or(|next| now < next.at)
+            }
+            Wanted::Another => false,
+        }
     }
 
     /// Everything that can be known to stand in the way.

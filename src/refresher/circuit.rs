@@ -69,6 +69,14 @@ impl Circuits {
         }
     }
 
+    /// Whether asking makes sense now, for whoever can as well come later.
+    pub(super) fn admit(&self, platform: &PlatformId) -> bool {
+        self.with(platform, |circuit| match circuit.state {
+            State::Closed { .. } => true,
+            State::Open { until, .. } => Instant::now() >= until,
+        })
+    }
+
     /// Learns from how a call ended.
     pub(super) fn learn(&self, platform: &PlatformId, verdict: &Verdict) {
         self.with(platform, |circuit| circuit.learn(platform, verdict, Instant::now()));

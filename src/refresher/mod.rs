@@ -9,7 +9,11 @@ mod circuit;
 mod claimed;
 mod coordinator;
 mod flight;
+mod leases;
+mod look;
 mod redeem;
+mod schedule;
 mod verdict;
 
 pub use coordinator::{RefreshSettings, Refresher, RefresherParts};
+pub use schedule::{BackgroundSettings, Scheduler};

@@ -4,16 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::floor::{Floor, Mark};
-use crate::domain::connection::{Entry, Health};
+use crate::domain::catalog::Catalog;
+use crate::domain::connection::Entry;
 use crate::domain::error::{CorruptRecord, VaultError};
 use crate::domain::id::{ConnectionKey, PlatformId, TenantId, UserId};
-use crate::domain::ports::{Address, Expected, Hints, Record, StateHint, Store, Stored, UserDrawer, Version};
+use crate::domain::ports::{Address, Clock, Expected, Record, Store, Stored, UserDrawer, Version};
+use crate::domain::schedule;
 use crate::envelope::Sealer;
 
 /// The connections of one installation.
 pub struct Records {
     store: Arc<dyn Store>,
     sealer: Sealer,
+    catalog: Arc<Catalog>,
+    clock: Arc<dyn Clock>,
     floor: Floor,
 }
 
@@ -29,10 +33,10 @@ pub struct Loaded {
 // === impl Records ===
 
 impl Records {
-    /// The connections in this store.
+    /// The connections in this store. What is known about their platforms decides when they are due.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, sealer: Sealer) -> Self {
-        Self { store, sealer, floor: Floor::new() }
+    pub fn new(store: Arc<dyn Store>, sealer: Sealer, catalog: Arc<Catalog>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, sealer, catalog, clock, floor: Floor::new() }
     }
 
     /// Reads a connection.
@@ -73,8 +77,9 @@ impl Records {
     pub async fn save(&self, key: &ConnectionKey, expected: Expected, entry: &Entry) -> Result<Version, VaultError> {
         let version = expected.next();
         let sealed = self.sealer.seal(key, version, entry).await.inspect_err(|error| alarm(key, error))?;
-        let record = Record { value: sealed, hints: hints(entry) };
-        self.store.put(&Address::Connection(key.clone()), expected, record).await?;
+        let platform = self.catalog.get(&key.platform).map(Arc::as_ref);
+        let hints = schedule::hints(entry, platform, key, self.clock.now());
+        self.store.put(&Address::Connection(key.clone()), expected, Record { value: sealed, hints }).await?;
         self.floor.wrote(key, version);
         Ok(version)
     }
@@ -135,21 +140,6 @@ impl Loaded {
     #[must_use]
     pub const fn expected(&self) -> Expected {
         Expected::Version(self.version)
-    }
-}
-
-/// What a connection can be found by.
-fn hints(entry: &Entry) -> Hints {
-    match entry {
-        Entry::Live(connection) => Hints {
-            state: match connection.health {
-                Health::Alive => StateHint::Alive,
-                Health::Dead { .. } => StateHint::Dead,
-            },
-            expires_at: connection.grant.expires_at,
-            due_at: None,
-        },
-        Entry::Deleted(_) => Hints { state: StateHint::Deleted, ..Hints::default() },
     }
 }
 

@@ -23,7 +23,7 @@ use vault_engine::domain::connection::{Connection, Entry};
 use vault_engine::domain::error::VaultError;
 use vault_engine::domain::id::{ConnectionKey, Environment};
 use vault_engine::domain::ports::{
-    AuditSink, AuditUnavailable, Clock, KeyProvider, Random, Store, Tasks, TokenEndpoint, Version,
+    AuditSink, AuditUnavailable, Clock, Index, KeyProvider, Random, Store, Tasks, TokenEndpoint, Version,
 };
 use vault_engine::domain::profile::{Profile, UrlPolicy};
 use vault_engine::domain::secret::{AccessToken, ClientSecret, RefreshToken};
@@ -49,8 +49,9 @@ pub(crate) const STORE_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) struct World {
     pub(crate) clock: Arc<SetClock>,
     pub(crate) provider: Provider,
+    pub(crate) index: Arc<dyn Index>,
+    pub(crate) store: Arc<dyn Store>,
     setup: Setup,
-    store: Arc<dyn Store>,
     observer: Records,
     folder: TempDir,
 }
@@ -107,7 +108,12 @@ impl World {
     }
 
     /// The same over any store.
-    pub(crate) async fn over(store: Arc<dyn Store>, folder: TempDir, differ: impl FnOnce(&mut Setup)) -> Self {
+    pub(crate) async fn over(
+        store: Arc<impl Store + Index + 'static>,
+        folder: TempDir,
+        differ: impl FnOnce(&mut Setup),
+    ) -> Self {
+        let (store, index): (Arc<dyn Store>, Arc<dyn Index>) = (Arc::clone(&store) as _, store);
         // As the process does first thing; every test of this binary wants to, one does.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let provider = Provider::start().await;
@@ -117,8 +123,8 @@ impl World {
         let mut setup = Setup { profile, client_secrets: Some(vec!["hush"]), settings };
         differ(&mut setup);
         let clock = Arc::new(SetClock(AtomicI64::new(1_700_000_000_000)));
-        let observer = records(&store, Arc::new(local_keys(&folder)), &clock, &Arc::default());
-        Self { clock, provider, setup, store, observer, folder }
+        let observer = records(&store, Arc::new(local_keys(&folder)), (Arc::default(), &clock), &Arc::default());
+        Self { clock, provider, index, store, setup, observer, folder }
     }
 
     /// Another instance, with nothing in memory.
@@ -149,7 +155,6 @@ impl World {
             Arc::new(RetryingStore::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(SystemRandom), policy));
         let keys = FaultyKeys::around(Arc::new(local_keys(&self.folder)));
         let tasks = Arc::new(Mortal::default());
-        let records = Arc::new(records(&bounded, Arc::new(keys.clone()), &self.clock, &tasks));
         let secret = |text: &&str| ClientSecret::new((*text).to_owned()).unwrap();
         let app = self
             .setup
@@ -157,6 +162,7 @@ impl World {
             .as_ref()
             .map(|secrets| App { client_id: "client-1".to_owned(), secrets: secrets.iter().map(secret).collect() });
         let catalog = Arc::new(Catalog::new([Platform { profile: profile.clone(), app, vars: BTreeMap::new() }]));
+        let records = Arc::new(records(&bounded, Arc::new(keys.clone()), (Arc::clone(&catalog), &self.clock), &tasks));
         let audit = Arc::new(Trail::default());
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let refresher = Refresher::new(
@@ -233,6 +239,11 @@ impl Instance {
     pub(crate) async fn consent(&self, key: &ConnectionKey, access: &str, refresh: &str) {
         let command = StoreTokenCommand { refresh: RefreshToken::new(refresh.to_owned()), ..self.tokens(key, access) };
         self.store_token.run(command).await.unwrap();
+    }
+
+    /// A user consents to a platform that issues no refresh tokens.
+    pub(crate) async fn consent_without_refresh_token(&self, key: &ConnectionKey, access: &str) {
+        self.store_token.run(self.tokens(key, access)).await.unwrap();
     }
 
     /// A user consents again, and the platform issues no refresh token this time.
@@ -408,7 +419,12 @@ fn local_keys(folder: &TempDir) -> LocalKeys {
     LocalKeys::open(&folder.path().join("kms.key"), &environment, InProduction::Refuse, Arc::new(SystemRandom)).unwrap()
 }
 
-fn records(store: &Arc<dyn Store>, keys: Arc<dyn KeyProvider>, clock: &Arc<SetClock>, tasks: &Arc<Mortal>) -> Records {
+fn records(
+    store: &Arc<dyn Store>,
+    keys: Arc<dyn KeyProvider>,
+    (catalog, clock): (Arc<Catalog>, &Arc<SetClock>),
+    tasks: &Arc<Mortal>,
+) -> Records {
     let environment: Environment = "test".parse().unwrap();
     let tools = (
         Arc::clone(clock) as Arc<dyn Clock>,
@@ -418,5 +434,6 @@ fn records(store: &Arc<dyn Store>, keys: Arc<dyn KeyProvider>, clock: &Arc<SetCl
     let limits = KeyLimits::default();
     let tenants = Arc::new(TenantKeys::new(environment.clone(), Arc::clone(store), keys, tools, limits));
     let users = UserKeys::new(environment.clone(), tenants, Arc::clone(store), Arc::new(SystemRandom), limits);
-    Records::new(Arc::clone(store), Sealer::new(environment, Arc::new(users), Arc::new(SystemRandom)))
+    let sealer = Sealer::new(environment, Arc::new(users), Arc::new(SystemRandom));
+    Records::new(Arc::clone(store), sealer, catalog, Arc::clone(clock) as Arc<dyn Clock>)
 }

@@ -12,6 +12,8 @@ mod failing_store;
 #[path = "../support/faulty.rs"]
 #[expect(dead_code, reason = "shared with suites that need more of it")]
 mod faulty;
+#[path = "../support/memory_store.rs"]
+mod memory_store;
 #[path = "../support/provider.rs"]
 #[expect(dead_code, reason = "shared with suites that need more of it")]
 mod provider;
@@ -20,6 +22,7 @@ mod provider;
 #[expect(dead_code, reason = "shared with suites that need more of it")]
 mod redis_server;
 
+mod background;
 mod claims;
 mod doubt;
 mod expiry;
@@ -30,4 +33,6 @@ mod once;
 mod persist;
 mod preflight;
 mod replaced;
+mod shares;
+mod spread;
 mod verdicts;

@@ -17,6 +17,8 @@ pub enum Wanted {
     Lasting(Duration),
     /// Another token than there is: the platform has just refused that one.
     Another,
+    /// Whatever is due by the schedule: also a refresh that only keeps the refresh token alive.
+    Due,
 }
 
 /// Renews connections: at most one refresh per connection runs here, whoever asks and however often.
