@@ -27,6 +27,7 @@ fn generate_protobuf() -> Result<(), Box<dyn Error>> {
         .type_attribute("vault.v1.GetStatusResponse", printed)
         .type_attribute("vault.v1.PlatformStatus", printed)
         .type_attribute("vault.v1.LastRefresh", printed)
+        .type_attribute("vault.v1.TokenInfo", printed)
         .type_attribute("vault.v1.DeleteTokenResponse", printed)
         // Messages with secrets in them have a Debug written by hand.
         .skip_debug(["vault.v1.StoreTokenRequest", "vault.v1.GetTokenResponse"])

@@ -2,11 +2,12 @@
 
 use crate::domain::audit::Subject;
 use crate::domain::error::VaultError;
-use crate::domain::id::ConnectionKey;
+use crate::domain::id::{ConnectionKey, TenantId};
 use crate::domain::method::Method;
 use crate::service::{
-    DeleteToken, DeleteTokenAnswer, GetStatus, GetStatusQuery, GetToken, GetTokenAnswer, GetTokenQuery, PlatformStatus,
-    StoreToken, StoreTokenAnswer, StoreTokenCommand,
+    BatchGetStatus, BatchGetStatusQuery, DeleteToken, DeleteTokenAnswer, GetStatus, GetStatusQuery, GetToken,
+    GetTokenAnswer, GetTokenQuery, ListTokens, ListTokensAnswer, ListTokensQuery, PlatformStatus, StoreToken,
+    StoreTokenAnswer, StoreTokenCommand, UserStatus,
 };
 
 /// A use case behind the guard.
@@ -26,6 +27,11 @@ pub(super) trait Door: Sync {
 
     /// The version of the record an answer is about.
     fn version(answer: &Self::Answer) -> Option<u64>;
+
+    /// How many users or connections an answer tells of, where it may tell of many.
+    fn items(_: &Self::Answer) -> Option<u64> {
+        None
+    }
 }
 
 impl Door for StoreToken {
@@ -82,6 +88,50 @@ impl Door for GetStatus {
     }
 }
 
+impl Door for BatchGetStatus {
+    const METHOD: Method = Method::BatchGetStatus;
+    type Query = BatchGetStatusQuery;
+    type Answer = Vec<UserStatus>;
+
+    fn subject(query: &BatchGetStatusQuery) -> Subject {
+        whole(&query.tenant)
+    }
+
+    async fn run(&self, query: BatchGetStatusQuery) -> Result<Vec<UserStatus>, VaultError> {
+        Self::run(self, query).await
+    }
+
+    fn version(_: &Vec<UserStatus>) -> Option<u64> {
+        None
+    }
+
+    fn items(answer: &Vec<UserStatus>) -> Option<u64> {
+        u64::try_from(answer.len()).ok()
+    }
+}
+
+impl Door for ListTokens {
+    const METHOD: Method = Method::ListTokens;
+    type Query = ListTokensQuery;
+    type Answer = ListTokensAnswer;
+
+    fn subject(query: &ListTokensQuery) -> Subject {
+        whole(&query.tenant)
+    }
+
+    async fn run(&self, query: ListTokensQuery) -> Result<ListTokensAnswer, VaultError> {
+        Self::run(self, &query).await
+    }
+
+    fn version(_: &ListTokensAnswer) -> Option<u64> {
+        None
+    }
+
+    fn items(answer: &ListTokensAnswer) -> Option<u64> {
+        u64::try_from(answer.tokens.len()).ok()
+    }
+}
+
 impl Door for DeleteToken {
     const METHOD: Method = Method::DeleteToken;
     type Query = ConnectionKey;
@@ -98,6 +148,10 @@ impl Door for DeleteToken {
     fn version(answer: &DeleteTokenAnswer) -> Option<u64> {
         answer.version.map(|version| version.0)
     }
+}
+
+fn whole(tenant: &TenantId) -> Subject {
+    Subject { tenant: Some(tenant.clone()), user: None, platform: None }
 }
 
 fn connection(key: &ConnectionKey) -> Subject {

@@ -17,8 +17,9 @@ use crate::domain::id::RequestId;
 use crate::domain::method::Method;
 use crate::domain::ports::{AuditSink, AuditUnavailable, Clock, StoreError};
 use crate::service::{
-    DeleteToken, DeleteTokenAnswer, GetStatus, GetStatusQuery, GetToken, GetTokenAnswer, GetTokenQuery, PlatformStatus,
-    StoreToken, StoreTokenAnswer, StoreTokenCommand,
+    BatchGetStatus, BatchGetStatusQuery, DeleteToken, DeleteTokenAnswer, GetStatus, GetStatusQuery, GetToken,
+    GetTokenAnswer, GetTokenQuery, ListTokens, ListTokensAnswer, ListTokensQuery, PlatformStatus, StoreToken,
+    StoreTokenAnswer, StoreTokenCommand, UserStatus,
 };
 
 /// Lets callers through to the use cases, or not.
@@ -35,6 +36,10 @@ pub struct Guard {
     pub get_token: GetToken,
     /// What may be called.
     pub get_status: GetStatus,
+    /// What may be called.
+    pub batch_get_status: BatchGetStatus,
+    /// What may be called.
+    pub list_tokens: ListTokens,
     /// What may be called.
     pub delete_token: DeleteToken,
 }
@@ -104,6 +109,32 @@ impl Guard {
         self.pass(call, &self.get_status, read).await
     }
 
+    /// Tells the status of the connections of many users.
+    ///
+    /// # Errors
+    ///
+    /// As [`Refusal`] says.
+    pub async fn batch_get_status(
+        &self,
+        call: Call,
+        read: impl FnOnce(&Caller) -> Result<BatchGetStatusQuery, Refusal> + Send,
+    ) -> Result<Vec<UserStatus>, Refusal> {
+        self.pass(call, &self.batch_get_status, read).await
+    }
+
+    /// Lists connections.
+    ///
+    /// # Errors
+    ///
+    /// As [`Refusal`] says.
+    pub async fn list_tokens(
+        &self,
+        call: Call,
+        read: impl FnOnce(&Caller) -> Result<ListTokensQuery, Refusal> + Send,
+    ) -> Result<ListTokensAnswer, Refusal> {
+        self.pass(call, &self.list_tokens, read).await
+    }
+
     /// Deletes tokens.
     ///
     /// # Errors
@@ -155,7 +186,10 @@ impl Guard {
         // What takes so long is the store: for keys and platforms nobody is made to wait until the end.
         let answer = outcome.unwrap_or_else(|| Err(VaultError::Store(StoreError::unavailable("timeout")).into()));
         let (result, reason, version) = match &answer {
-            Ok(answer) => (AuditResult::Ok, "", D::version(answer)),
+            Ok(answer) => {
+                record.tells_of(D::items(answer));
+                (AuditResult::Ok, "", D::version(answer))
+            }
             Err(refusal) => (refusal.audit_result(), refusal.reason(), None),
         };
         // Written before anything leaves. No line, no answer.
@@ -220,6 +254,7 @@ impl Record {
             reason,
             latency: Duration::ZERO,
             record_version: None,
+            items: None,
         };
         Self { audit: Arc::clone(&guard.audit), began: Instant::now(), entry: Some(entry) }
     }
@@ -243,6 +278,12 @@ impl Record {
     fn about(&mut self, subject: Subject) {
         if let Some(entry) = &mut self.entry {
             entry.subject = subject;
+        }
+    }
+
+    fn tells_of(&mut self, items: Option<u64>) {
+        if let Some(entry) = &mut self.entry {
+            entry.items = items;
         }
     }
 

@@ -21,6 +21,6 @@ pub use registry::Registry;
 
 // What passes through the guard: the use cases' own words, so that the transport needs to know nothing behind it.
 pub use crate::service::{
-    ConnectionStatus, DeleteTokenAnswer, GetStatusQuery, GetTokenAnswer, GetTokenQuery, PlatformStatus,
-    StoreTokenAnswer, StoreTokenCommand,
+    BatchGetStatusQuery, ConnectionStatus, DeleteTokenAnswer, GetStatusQuery, GetTokenAnswer, GetTokenQuery,
+    ListTokensAnswer, ListTokensQuery, PlatformStatus, StoreTokenAnswer, StoreTokenCommand, TokenInfo, UserStatus,
 };

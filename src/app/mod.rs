@@ -29,10 +29,10 @@ use crate::domain::error::VaultError;
 use crate::domain::id::{EngineId, PlatformId};
 use crate::domain::ports::{Clock, Index, KeyProvider, Random, Store, Tasks};
 use crate::domain::profile::UrlTemplateError;
-use crate::envelope::{KeyLimits, Sealer, TenantKeys, UserKeys};
+use crate::envelope::{KeyLimits, Sealer, TenantKeys, Tickets, UserKeys};
 use crate::lifecycle::Lifecycle;
 use crate::refresher::{BackgroundSettings, RefreshSettings, Refresher, RefresherParts, Scheduler};
-use crate::service::{DeleteToken, GetStatus, GetToken, Records, StoreToken};
+use crate::service::{BatchGetStatus, DeleteToken, GetStatus, GetToken, ListTokens, Records, StoreToken};
 
 /// What engine keys are peppered with is derived for this purpose.
 const ENGINE_KEYS: &str = "engine keys";
@@ -211,6 +211,8 @@ impl App {
             Arc::clone(&random),
             KeyLimits::default(),
         ));
+        let tickets = Tickets::new(environment.clone(), Arc::clone(&foundation.tenant_keys), Arc::clone(&random));
+        let tickets = Arc::new(tickets);
         let sealer = Sealer::new(environment, user_keys, Arc::clone(&random));
         let records =
             Arc::new(Records::new(Arc::clone(&foundation.store), sealer, Arc::clone(&catalog), Arc::clone(&clock)));
@@ -229,6 +231,8 @@ impl App {
         if let Some(background) = background {
             start_scheduler(&foundation, &refresher, background, lifecycle);
         }
+        let get_status =
+            || GetStatus { records: Arc::clone(&records), catalog: Arc::clone(&catalog), clock: Arc::clone(&clock) };
         let guard = Guard {
             registry,
             audit,
@@ -244,12 +248,16 @@ impl App {
                 clock: Arc::clone(&clock),
                 renewal: Arc::new(refresher),
             },
-            get_status: GetStatus {
+            get_status: get_status(),
+            batch_get_status: BatchGetStatus { each: get_status() },
+            list_tokens: ListTokens {
                 records: Arc::clone(&records),
+                index: Arc::clone(&foundation.index),
                 catalog: Arc::clone(&catalog),
                 clock: Arc::clone(&clock),
+                tickets,
             },
-            delete_token: DeleteToken { records, clock },
+            delete_token: DeleteToken { records: Arc::clone(&records), clock: Arc::clone(&clock) },
         };
         let kinds = (foundation.store.kind(), foundation.keys_kind);
         Ok(Self { guard: Arc::new(guard), catalog, notes: foundation.notes, kinds })

@@ -42,7 +42,7 @@ enum Command {
     /// Platform profiles
     #[command(subcommand)]
     Profile(profile::Command),
-    /// Store, get and delete tokens through a running vault
+    /// Store, get, list and delete tokens through a running vault
     #[command(subcommand)]
     Token(token::Command),
     /// Show a user's connections through a running vault

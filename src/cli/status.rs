@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::client::{ClientArgs, explain};
 use super::{Failure, output};
 use crate::domain::time::Timestamp;
-use crate::pb::vault_v1::{GetStatusRequest, PlatformStatus};
+use crate::pb::vault_v1::{GetStatusRequest, LastRefresh, PlatformStatus};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -41,26 +41,32 @@ pub(super) fn show(platforms: &[PlatformStatus]) {
 }
 
 fn row(status: &PlatformStatus) -> Vec<String> {
-    let expires = match (status.status.as_str(), status.expires_at) {
-        ("missing", _) => String::new(),
-        (_, 0) => "never".to_owned(),
-        (_, at) => date(at),
-    };
-    let refresh = status.last_refresh.as_ref().map_or_else(String::new, |last| {
-        let cause = if last.cause.is_empty() { String::new() } else { format!(" ({})", last.cause) };
-        format!("{}{cause} {}", last.outcome, date(last.at))
-    });
+    let nothing = matches!(status.status.as_str(), "missing" | "unreadable");
     vec![
         status.display_name.clone(),
         status.status.clone(),
         status.reason.clone(),
-        expires,
-        refresh,
+        if nothing { String::new() } else { expiry(status.expires_at) },
+        refresh(status.last_refresh.as_ref()),
         status.suggested_action.clone(),
     ]
 }
 
-fn date(unix_seconds: i64) -> String {
+/// When a token expires, for people.
+pub(super) fn expiry(expires_at: i64) -> String {
+    if expires_at == 0 { "never".to_owned() } else { date(expires_at) }
+}
+
+/// How the last refresh ended, for people.
+pub(super) fn refresh(last: Option<&LastRefresh>) -> String {
+    last.map_or_else(String::new, |last| {
+        let cause = if last.cause.is_empty() { String::new() } else { format!(" ({})", last.cause) };
+        format!("{}{cause} {}", last.outcome, date(last.at))
+    })
+}
+
+/// A time, for people.
+pub(super) fn date(unix_seconds: i64) -> String {
     let bounded = Timestamp::from_unix_seconds(unix_seconds).unix_seconds();
     let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second]Z");
     let date = time::OffsetDateTime::from_unix_timestamp(bounded).ok().and_then(|date| date.format(format).ok());

@@ -3,9 +3,10 @@
 use std::io::Read as _;
 use std::process::ExitCode;
 
-use super::client::{ClientArgs, explain};
+use super::client::{Client, ClientArgs, explain};
+use super::status::{date, expiry, refresh};
 use super::{Failure, output};
-use crate::pb::vault_v1::{DeleteTokenRequest, GetTokenRequest, StoreTokenRequest};
+use crate::pb::vault_v1::{DeleteTokenRequest, GetTokenRequest, ListTokensRequest, StoreTokenRequest, TokenInfo};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -33,6 +34,20 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List the connections of a tenant, without their tokens
+    List {
+        #[command(flatten)]
+        client: ClientArgs,
+        /// Only connections to this platform; may be given several times
+        #[arg(long = "platform", value_name = "ID")]
+        platforms: Vec<String>,
+        /// Only connections with this status: active, expired, disabled, unreadable; may be given several times
+        #[arg(long = "status", value_name = "STATUS")]
+        statuses: Vec<String>,
+        /// Print one JSON object per connection and line
+        #[arg(long)]
+        json: bool,
+    },
     /// Forget the tokens of a connection
     Delete {
         #[command(flatten)]
@@ -47,6 +62,9 @@ pub(super) enum Command {
 const STORE_EXAMPLE: &str = r#"Example:
   echo '{"user_id":"u1","platform":"gmail","access_token":"abcd","refresh_token":"r1",
          "expires_at":1700000000,"scopes":["email"]}' | vault-engine token store --key-file engine-keys.json"#;
+
+/// Connections that are fetched and printed together.
+const PAGE: i32 = 500;
 
 /// More than any token there is.
 const MAX_INPUT: u64 = 256 * 1_024;
@@ -77,6 +95,11 @@ pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
             }
             output::say(if json { serde_json::to_string(&answer)? } else { answer.access_token });
         }
+        Command::List { client, platforms, statuses, json } => {
+            let tenant = client.tenant.clone();
+            let message = ListTokensRequest { tenant, platforms, statuses, page_size: PAGE, ..Default::default() };
+            list(client.connect().await?, message, json).await?;
+        }
         Command::Delete { client, user_id, platform } => {
             let message = DeleteTokenRequest { user_id, platform, tenant: client.tenant.clone() };
             let mut connection = client.connect().await?;
@@ -86,4 +109,42 @@ pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints page after page.
+async fn list(mut connection: Client, mut message: ListTokensRequest, json: bool) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    loop {
+        let request = connection.request(message.clone());
+        let answer = connection.vault.list_tokens(request).await.map_err(|status| explain(&status))?.into_inner();
+        for token in &answer.tokens {
+            if json {
+                output::say(serde_json::to_string(token)?);
+            } else {
+                rows.push(row(token));
+            }
+        }
+        if answer.next_page_token.is_empty() {
+            break;
+        }
+        message.page_token = answer.next_page_token;
+    }
+    if !json {
+        output::table(&["USER", "PLATFORM", "STATUS", "REASON", "TOKEN EXPIRES", "LAST REFRESH", "SINCE", "DO"], &rows);
+    }
+    Ok(())
+}
+
+fn row(token: &TokenInfo) -> Vec<String> {
+    let known = token.version > 0;
+    vec![
+        token.user_id.clone(),
+        token.platform.clone(),
+        token.status.clone(),
+        token.reason.clone(),
+        if known { expiry(token.expires_at) } else { String::new() },
+        refresh(token.last_refresh.as_ref()),
+        if known { date(token.created_at) } else { String::new() },
+        token.suggested_action.clone(),
+    ]
 }

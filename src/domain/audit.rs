@@ -31,6 +31,8 @@ pub struct AuditEntry {
     pub latency: Duration,
     /// The version of the record that was read or written.
     pub record_version: Option<u64>,
+    /// How many users or connections were told of, where an operation tells of many.
+    pub items: Option<u64>,
 }
 
 /// Whose connection an operation is about.

@@ -98,6 +98,15 @@ pub enum Fault {
     /// No such platform is enabled here.
     #[error("names no platform that is enabled here")]
     UnknownPlatform,
+    /// It names something twice.
+    #[error("must not name anything twice")]
+    Repeated,
+    /// It is none of the words there are.
+    #[error("must be one of {0}")]
+    NoneOf(&'static str),
+    /// It is not what the vault gave out for this.
+    #[error("is not one that was returned for this request, tenant and filters included")]
+    NotOurs,
     /// It names more than this caller may.
     #[error("must be absent or name a tenant this engine acts for")]
     ForeignTenant,

@@ -14,6 +14,8 @@ pub enum Action {
     Store,
     /// Delete tokens.
     Delete,
+    /// List the connections of a tenant.
+    List,
 }
 
 /// A method of `vault.v1`. Adding one without saying which action it is does not compile.
@@ -25,6 +27,10 @@ pub enum Method {
     GetToken,
     /// `TokenVault.GetStatus`
     GetStatus,
+    /// `TokenVault.BatchGetStatus`
+    BatchGetStatus,
+    /// `TokenVault.ListTokens`
+    ListTokens,
     /// `TokenVault.DeleteToken`
     DeleteToken,
 }
@@ -33,7 +39,7 @@ pub enum Method {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Get, Self::Status, Self::Store, Self::Delete];
+    pub const ALL: [Self; 5] = [Self::Get, Self::Status, Self::Store, Self::Delete, Self::List];
 
     /// The word for it in configuration and audit lines.
     #[must_use]
@@ -43,6 +49,7 @@ impl Action {
             Self::Status => "status",
             Self::Store => "store",
             Self::Delete => "delete",
+            Self::List => "list",
         }
     }
 }
@@ -55,7 +62,7 @@ impl fmt::Display for Action {
 
 /// The text names no action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be one of `get`, `status`, `store`, `delete`")]
+#[error("must be one of `get`, `status`, `store`, `delete`, `list`")]
 pub struct UnknownAction;
 
 impl FromStr for Action {
@@ -70,7 +77,8 @@ impl FromStr for Action {
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::StoreToken, Self::GetToken, Self::GetStatus, Self::DeleteToken];
+    pub const ALL: [Self; 6] =
+        [Self::StoreToken, Self::GetToken, Self::GetStatus, Self::BatchGetStatus, Self::ListTokens, Self::DeleteToken];
 
     /// The path a call to it is routed by.
     #[must_use]
@@ -79,6 +87,8 @@ impl Method {
             Self::StoreToken => "/vault.v1.TokenVault/StoreToken",
             Self::GetToken => "/vault.v1.TokenVault/GetToken",
             Self::GetStatus => "/vault.v1.TokenVault/GetStatus",
+            Self::BatchGetStatus => "/vault.v1.TokenVault/BatchGetStatus",
+            Self::ListTokens => "/vault.v1.TokenVault/ListTokens",
             Self::DeleteToken => "/vault.v1.TokenVault/DeleteToken",
         }
     }
@@ -95,7 +105,8 @@ impl Method {
         match self {
             Self::StoreToken => Action::Store,
             Self::GetToken => Action::Get,
-            Self::GetStatus => Action::Status,
+            Self::GetStatus | Self::BatchGetStatus => Action::Status,
+            Self::ListTokens => Action::List,
             Self::DeleteToken => Action::Delete,
         }
     }

@@ -16,6 +16,8 @@ pub enum Kind {
     EngineRegistry = 4,
     /// An answer waiting to be stored.
     OutboxEntry = 5,
+    /// Where the next page of a listing begins.
+    PageToken = 6,
 }
 
 /// The place a sealed thing belongs to, in canonical bytes. Never stored: whoever opens recomputes it from what was

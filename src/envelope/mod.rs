@@ -14,9 +14,11 @@ mod record;
 pub mod seal;
 mod sealer;
 mod tenant_keys;
+mod tickets;
 mod user_keys;
 
 pub use record::{decode, encode};
 pub use sealer::Sealer;
 pub use tenant_keys::{KeyLimits, TenantKeys};
+pub use tickets::{Ticket, Tickets};
 pub use user_keys::UserKeys;

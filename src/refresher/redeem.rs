@@ -270,6 +270,7 @@ impl Refresher {
             reason,
             latency,
             record_version,
+            items: None,
         });
     }
 }

@@ -2,16 +2,23 @@
 //!
 //! A use case is handed checked values from somebody who has been let in; who may call it is decided elsewhere.
 
+mod batch_get_status;
 mod delete_token;
 mod floor;
 mod get_status;
 mod get_token;
+mod list_tokens;
+mod page;
+mod platform_status;
 mod records;
 mod store_token;
 
+pub use batch_get_status::{BatchGetStatus, BatchGetStatusQuery, UserStatus};
 pub use delete_token::{DeleteToken, DeleteTokenAnswer};
-pub use get_status::{ConnectionStatus, GetStatus, GetStatusQuery, PlatformStatus};
+pub use get_status::{GetStatus, GetStatusQuery};
 pub use get_token::{GetToken, GetTokenAnswer, GetTokenQuery};
+pub use list_tokens::{ListTokens, ListTokensAnswer, ListTokensQuery, TokenInfo};
+pub use platform_status::{ConnectionStatus, PlatformStatus};
 pub use records::{Loaded, Records};
 pub use store_token::{StoreToken, StoreTokenAnswer, StoreTokenCommand};
 

@@ -103,8 +103,7 @@ impl Records {
                 (key, mark)
             })
             .collect();
-        let drawer = self.store.list_user(tenant, user).await.map_err(VaultError::from);
-        let drawer = drawer.inspect_err(|error| alarm(&format_args!("{tenant}/{user}"), error))?;
+        let drawer = self.drawer(tenant, user).await?;
         let mut loaded = Vec::with_capacity(drawer.connections.len());
         for (key, mark) in keys {
             let found = drawer.connections.iter().find(|(platform, _)| *platform == key.platform);
@@ -113,6 +112,38 @@ impl Records {
             loaded.extend(opened.map(|opened| (key.platform, opened)));
         }
         Ok(loaded)
+    }
+
+    /// Everything of one user, still sealed.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub async fn drawer(&self, tenant: &TenantId, user: &UserId) -> Result<UserDrawer, VaultError> {
+        let drawer = self.store.list_user(tenant, user).await.map_err(VaultError::from);
+        drawer.inspect_err(|error| alarm(&format_args!("{tenant}/{user}"), error))
+    }
+
+    /// Opens a connection that was found in the drawer of its user.
+    ///
+    /// # Errors
+    ///
+    /// As for `load`.
+    pub async fn open_found(
+        &self,
+        key: &ConnectionKey,
+        stored: &Stored,
+        drawer: &UserDrawer,
+    ) -> Result<Option<Loaded>, VaultError> {
+        match self.sealer.open(key, stored, Some(drawer)).await {
+            Ok(entry) if self.floor.check(self.floor.mark(key), Some(stored.version)).is_ok() => {
+                Ok(Some(Loaded { entry, version: stored.version }))
+            }
+            // What was found a moment ago may be older than what this instance has seen since. Whether it is worse than
+            // that, the store itself tells.
+            Ok(_) | Err(VaultError::Corrupt(_)) => self.load(key).await,
+            Err(error) => Err(error),
+        }
     }
 
     async fn open(

@@ -1,17 +1,20 @@
 //! Wire messages to the guard's words and back: all of it. Every bound of the API is checked here.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::time::Duration;
 
 use tonic::metadata::MetadataMap;
 
+use super::status;
 use crate::access::{
-    Caller, DeleteTokenAnswer, GetStatusQuery, GetTokenAnswer, GetTokenQuery, PlatformStatus, Refusal,
-    StoreTokenAnswer, StoreTokenCommand,
+    BatchGetStatusQuery, Caller, ConnectionStatus, DeleteTokenAnswer, GetStatusQuery, GetTokenAnswer, GetTokenQuery,
+    ListTokensAnswer, ListTokensQuery, PlatformStatus, Refusal, StoreTokenAnswer, StoreTokenCommand, TokenInfo,
+    UserStatus,
 };
 use crate::domain::connection::{LastRefresh, RefreshOutcome};
 use crate::domain::error::{Fault, InvalidArgument};
-use crate::domain::id::{ConnectionKey, IdError, RequestId};
+use crate::domain::id::{ConnectionKey, IdError, PlatformId, RequestId, UserId};
 use crate::domain::secret::{AccessToken, RefreshToken};
 use crate::domain::time::Timestamp;
 use crate::pb::vault_v1 as pb;
@@ -21,6 +24,11 @@ const MAX_SCOPES: usize = 128;
 const MAX_SCOPE_BYTES: usize = 512;
 const MAX_TOKEN_TYPE_BYTES: usize = 64;
 const MAX_PLATFORMS: usize = 1_000;
+const MAX_USERS: usize = 100;
+const MAX_FILTER_PLATFORMS: usize = 100;
+const MAX_FILTER_STATUSES: usize = 16;
+const PAGE_SIZE: i32 = 50;
+const MAX_PAGE_SIZE: i32 = 1_000;
 const MAX_MIN_TTL_SECONDS: i64 = 86_400;
 const MAX_UNIX_SECONDS: i64 = 253_402_300_799;
 
@@ -107,25 +115,87 @@ pub(super) fn get_token_answer(answer: GetTokenAnswer) -> pb::GetTokenResponse {
 pub(super) fn get_status(caller: &Caller, request: &pb::GetStatusRequest) -> Result<GetStatusQuery, Refusal> {
     let tenant = caller.tenant(&request.tenant)?;
     let user = id("user_id", &request.user_id)?;
-    if request.platforms.len() > MAX_PLATFORMS {
-        return invalid("platforms", Fault::TooMany(MAX_PLATFORMS));
-    }
-    let platforms = request.platforms.iter().map(|platform| id("platforms", platform));
-    Ok(GetStatusQuery { tenant, user, platforms: platforms.collect::<Result<_, _>>()? })
+    Ok(GetStatusQuery { tenant, user, platforms: platforms(&request.platforms, MAX_PLATFORMS)? })
 }
 
 pub(super) fn get_status_answer(statuses: Vec<PlatformStatus>) -> pb::GetStatusResponse {
-    let platform = |status: PlatformStatus| pb::PlatformStatus {
-        platform: status.platform.to_string(),
-        status: status.status.as_str().to_owned(),
-        reason: status.reason.map_or_else(String::new, |cause| cause.as_str().to_owned()),
-        expires_at: status.expires_at.map_or(0, Timestamp::unix_seconds),
-        last_refresh: status.last_refresh.as_ref().map(last_refresh),
-        suggested_action: status.suggested_action().to_owned(),
-        display_name: status.display_name,
-        scopes: status.scopes,
+    pb::GetStatusResponse { connected_platforms: statuses.into_iter().map(platform_status).collect() }
+}
+
+pub(super) fn batch_get_status(
+    caller: &Caller,
+    request: &pb::BatchGetStatusRequest,
+) -> Result<BatchGetStatusQuery, Refusal> {
+    let tenant = caller.tenant(&request.tenant)?;
+    let users = users(&request.user_ids)?;
+    if users.is_empty() {
+        return invalid("user_ids", Fault::Missing);
+    }
+    Ok(BatchGetStatusQuery { tenant, users, platforms: platforms(&request.platforms, MAX_PLATFORMS)? })
+}
+
+pub(super) fn batch_get_status_answer(users: Vec<UserStatus>) -> pb::BatchGetStatusResponse {
+    let user = |UserStatus { user, platforms }: UserStatus| match platforms {
+        Ok(statuses) => pb::UserStatus {
+            user_id: user.to_string(),
+            connected_platforms: statuses.into_iter().map(platform_status).collect(),
+            ..pb::UserStatus::default()
+        },
+        Err(corrupt) => {
+            let (error_code, suggested_action) = status::words(&Refusal::Failed(corrupt.into()));
+            let suggested_action = suggested_action.to_owned();
+            pb::UserStatus { user_id: user.to_string(), connected_platforms: Vec::new(), error_code, suggested_action }
+        }
     };
-    pb::GetStatusResponse { connected_platforms: statuses.into_iter().map(platform).collect() }
+    pb::BatchGetStatusResponse { users: users.into_iter().map(user).collect() }
+}
+
+pub(super) fn list_tokens(
+    caller: &Caller,
+    request: pb::ListTokensRequest,
+    patience: Duration,
+) -> Result<ListTokensQuery, Refusal> {
+    let tenant = caller.tenant(&request.tenant)?;
+    if request.statuses.len() > MAX_FILTER_STATUSES {
+        return invalid("statuses", Fault::TooMany(MAX_FILTER_STATUSES));
+    }
+    let known = |word: &String| ConnectionStatus::LISTED.into_iter().find(|known| known == word);
+    let statuses: Option<BTreeSet<_>> = request.statuses.iter().map(known).collect();
+    let Some(statuses) = statuses else {
+        return invalid("statuses", Fault::NoneOf("`active`, `expired`, `disabled`, `unreadable`"));
+    };
+    let size = if request.page_size == 0 { PAGE_SIZE } else { request.page_size };
+    let page_size = usize::try_from(size).ok().filter(|_| size <= MAX_PAGE_SIZE);
+    let Some(page_size) = page_size else {
+        return invalid("page_size", Fault::Range(0, MAX_PAGE_SIZE.into()));
+    };
+    Ok(ListTokensQuery {
+        tenant,
+        platforms: platforms(&request.platforms, MAX_FILTER_PLATFORMS)?.into_iter().collect(),
+        statuses,
+        page_size,
+        page_token: request.page_token,
+        patience,
+    })
+}
+
+pub(super) fn list_tokens_answer(answer: ListTokensAnswer) -> pb::ListTokensResponse {
+    let token = |info: TokenInfo| pb::TokenInfo {
+        user_id: info.user.to_string(),
+        platform: info.platform.to_string(),
+        status: info.status.as_str().to_owned(),
+        reason: info.status.reason().to_owned(),
+        expires_at: info.expires_at.map_or(0, Timestamp::unix_seconds),
+        scopes: info.scopes,
+        last_refresh: info.last_refresh.as_ref().map(last_refresh),
+        version: info.known.map_or(0, |(version, _)| version.0),
+        created_at: info.known.map_or(0, |(_, at)| at.unix_seconds()),
+        suggested_action: info.status.suggested_action().to_owned(),
+    };
+    pb::ListTokensResponse {
+        tokens: answer.tokens.into_iter().map(token).collect(),
+        next_page_token: answer.next_page_token,
+    }
 }
 
 pub(super) fn delete_token(caller: &Caller, request: &pb::DeleteTokenRequest) -> Result<ConnectionKey, Refusal> {
@@ -159,6 +229,19 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
     }
 }
 
+fn platform_status(status: PlatformStatus) -> pb::PlatformStatus {
+    pb::PlatformStatus {
+        platform: status.platform.to_string(),
+        status: status.status.as_str().to_owned(),
+        reason: status.status.reason().to_owned(),
+        expires_at: status.expires_at.map_or(0, Timestamp::unix_seconds),
+        last_refresh: status.last_refresh.as_ref().map(last_refresh),
+        display_name: status.display_name,
+        suggested_action: status.status.suggested_action().to_owned(),
+        scopes: status.scopes,
+    }
+}
+
 fn last_refresh(last: &LastRefresh) -> pb::LastRefresh {
     let (outcome, cause) = match last.outcome {
         RefreshOutcome::Renewed => ("renewed", ""),
@@ -174,6 +257,24 @@ fn connection(caller: &Caller, tenant: &str, user: &str, platform: &str) -> Resu
         user: id("user_id", user)?,
         platform: id("platform", platform)?,
     })
+}
+
+fn users(named: &[String]) -> Result<Vec<UserId>, Refusal> {
+    if named.len() > MAX_USERS {
+        return invalid("user_ids", Fault::TooMany(MAX_USERS));
+    }
+    let users = named.iter().map(|user| id("user_ids", user)).collect::<Result<Vec<UserId>, _>>()?;
+    if users.iter().collect::<BTreeSet<_>>().len() < users.len() {
+        return invalid("user_ids", Fault::Repeated);
+    }
+    Ok(users)
+}
+
+fn platforms(named: &[String], most: usize) -> Result<Vec<PlatformId>, Refusal> {
+    if named.len() > most {
+        return invalid("platforms", Fault::TooMany(most));
+    }
+    Ok(named.iter().map(|platform| id("platforms", platform)).collect::<Result<_, _>>()?)
 }
 
 fn id<T: FromStr<Err = IdError>>(field: &'static str, text: &str) -> Result<T, InvalidArgument> {

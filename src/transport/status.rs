@@ -35,7 +35,7 @@ struct ErrorInfo {
 impl ErrorInfo {
     fn new(reason: ErrorReason, suggested_action: &str) -> Self {
         let metadata = BTreeMap::from([
-            ("error_code".to_owned(), reason.as_str_name().to_ascii_lowercase()),
+            ("error_code".to_owned(), code_of(reason)),
             ("suggested_action".to_owned(), suggested_action.to_owned()),
         ]);
         Self { reason: reason.as_str_name().to_owned(), domain: DOMAIN.to_owned(), metadata }
@@ -67,6 +67,12 @@ pub(super) fn of(refusal: &Refusal) -> Status {
     with_details(code, message(refusal), details)
 }
 
+/// The words for a refusal where it is said of one item among others: `error_code` and `suggested_action`.
+pub(super) fn words(refusal: &Refusal) -> (String, &'static str) {
+    let (_, reason, suggested_action) = face(refusal);
+    (code_of(reason), suggested_action)
+}
+
 /// Says in the words of the API that a request could not be read. tonic does so itself, before anybody is asked, as if
 /// it were the server's fault or a page number; it is told by having no details, which every refusal of ours has.
 pub(super) fn reword_unreadable(answer: &mut HeaderMap) {
@@ -80,6 +86,10 @@ pub(super) fn reword_unreadable(answer: &mut HeaderMap) {
     let reworded = with_details(code, message.to_owned(), vec![detail("ErrorInfo", &info)]);
     // What cannot be put into headers stays as tonic said it.
     drop(reworded.add_header(answer));
+}
+
+fn code_of(reason: ErrorReason) -> String {
+    reason.as_str_name().to_ascii_lowercase()
 }
 
 fn with_details(code: Code, message: String, details: Vec<Any>) -> Status {

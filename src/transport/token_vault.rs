@@ -12,8 +12,9 @@ use crate::domain::error::VaultError;
 use crate::domain::id::RequestId;
 use crate::pb::vault_v1::token_vault_server::TokenVault;
 use crate::pb::vault_v1::{
-    DeleteTokenRequest, DeleteTokenResponse, GetStatusRequest, GetStatusResponse, GetTokenRequest, GetTokenResponse,
-    StoreTokenRequest, StoreTokenResponse,
+    BatchGetStatusRequest, BatchGetStatusResponse, DeleteTokenRequest, DeleteTokenResponse, GetStatusRequest,
+    GetStatusResponse, GetTokenRequest, GetTokenResponse, ListTokensRequest, ListTokensResponse, StoreTokenRequest,
+    StoreTokenResponse,
 };
 
 /// The service, in front of the guard.
@@ -44,6 +45,25 @@ impl TokenVault for TokenVaultApi {
         let (call, id) = call(&mut extensions)?;
         let answer = self.guard.get_status(call, |caller| convert::get_status(caller, &message)).await;
         answer.map(convert::get_status_answer).map(Response::new).map_err(|refusal| refuse(&id, &refusal))
+    }
+
+    async fn batch_get_status(
+        &self,
+        request: Request<BatchGetStatusRequest>,
+    ) -> Result<Response<BatchGetStatusResponse>, Status> {
+        let (_, mut extensions, message) = request.into_parts();
+        let (call, id) = call(&mut extensions)?;
+        let answer = self.guard.batch_get_status(call, |caller| convert::batch_get_status(caller, &message)).await;
+        answer.map(convert::batch_get_status_answer).map(Response::new).map_err(|refusal| refuse(&id, &refusal))
+    }
+
+    async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Result<Response<ListTokensResponse>, Status> {
+        let (_, mut extensions, message) = request.into_parts();
+        let (call, id) = call(&mut extensions)?;
+        let patience = call.patience();
+        let read = |caller: &_| convert::list_tokens(caller, message, patience);
+        let answer = self.guard.list_tokens(call, read).await;
+        answer.map(convert::list_tokens_answer).map(Response::new).map_err(|refusal| refuse(&id, &refusal))
     }
 
     async fn delete_token(

@@ -2,7 +2,9 @@
 
 use prost::Message as _;
 use tonic::Code;
-use vault_engine::pb::vault_v1::{DeleteTokenRequest, GetStatusRequest, GetTokenRequest, StoreTokenRequest};
+use vault_engine::pb::vault_v1::{
+    BatchGetStatusRequest, DeleteTokenRequest, GetStatusRequest, GetTokenRequest, StoreTokenRequest,
+};
 
 use crate::harness::{Ask as _, Caller, Refused, Setup, delete, get, spec, status};
 
@@ -87,8 +89,8 @@ fn hostile() -> Vec<String> {
     placed.chain(whole.map(str::to_owned)).chain(long).chain(wide).chain(padded).collect()
 }
 
-/// Every method with these three names, and what each is called in it.
-fn requests(tenant: &str, user: &str, platform: &str) -> [(&'static str, &'static str, Vec<u8>); 4] {
+/// Every method with these three names, and what user and platform are called in it.
+fn requests(tenant: &str, user: &str, platform: &str) -> [(&'static str, [&'static str; 2], Vec<u8>); 5] {
     let (tenant, user_id, platform) = (tenant.to_owned(), user.to_owned(), platform.to_owned());
     let store = StoreTokenRequest {
         tenant: tenant.clone(),
@@ -104,13 +106,16 @@ fn requests(tenant: &str, user: &str, platform: &str) -> [(&'static str, &'stati
         ..GetTokenRequest::default()
     };
     let platforms = vec![platform.clone()];
+    let (user_ids, also) = (vec!["u0".to_owned(), user_id.clone()], platforms.clone());
+    let batch = BatchGetStatusRequest { tenant: tenant.clone(), user_ids, platforms: also };
     let status = GetStatusRequest { tenant: tenant.clone(), user_id: user_id.clone(), platforms };
     let delete = DeleteTokenRequest { tenant, user_id, platform };
     [
-        (StoreTokenRequest::PATH, "platform", store.encode_to_vec()),
-        (GetTokenRequest::PATH, "platform", get.encode_to_vec()),
-        (GetStatusRequest::PATH, "platforms", status.encode_to_vec()),
-        (DeleteTokenRequest::PATH, "platform", delete.encode_to_vec()),
+        (StoreTokenRequest::PATH, ["user_id", "platform"], store.encode_to_vec()),
+        (GetTokenRequest::PATH, ["user_id", "platform"], get.encode_to_vec()),
+        (GetStatusRequest::PATH, ["user_id", "platforms"], status.encode_to_vec()),
+        (BatchGetStatusRequest::PATH, ["user_ids", "platforms"], batch.encode_to_vec()),
+        (DeleteTokenRequest::PATH, ["user_id", "platform"], delete.encode_to_vec()),
     ]
 }
 
@@ -129,10 +134,10 @@ fn no_hostile_user_gets_to_the_store() {
     Setup::default().on_redis().run(async |vault| {
         let (local, before) = (vault.as_engine("local"), vault.store_calls());
         for name in hostile().iter().map(String::as_str).chain([""]) {
-            for (path, _, message) in requests("", name, "plain") {
+            for (path, [field, _], message) in requests("", name, "plain") {
                 let refused = refused(&local, path, message, name).await;
                 assert_eq!(refused.told(), (Code::InvalidArgument, "invalid_request", "fix_request"));
-                assert_eq!(refused.fields, ["user_id"]);
+                assert_eq!(refused.fields, [field], "{path}");
             }
         }
         assert!(vault.store_calls_since(&before).is_empty());
@@ -145,7 +150,7 @@ fn no_hostile_platform_gets_to_the_store() {
     Setup::default().on_redis().run(async |vault| {
         let (local, before) = (vault.as_engine("local"), vault.store_calls());
         for name in hostile().iter().map(String::as_str).chain(ODD) {
-            for (path, field, message) in requests("", "u1", name) {
+            for (path, [_, field], message) in requests("", "u1", name) {
                 let refused = refused(&local, path, message, name).await;
                 assert_eq!(refused.told(), (Code::InvalidArgument, "invalid_request", "fix_request"));
                 assert_eq!(refused.fields, [field], "{path}");

@@ -14,12 +14,14 @@ mod harness;
 
 mod audit;
 mod bad_input;
+mod batch_get_status;
 mod callers;
 mod corruption;
 mod deadlines;
 mod delete_token;
 mod get_status;
 mod get_token;
+mod list_tokens;
 mod matrix;
 mod store_token;
 mod tenants;

@@ -1,9 +1,11 @@
 //! Tenants: an engine acts for those it was given, and what belongs to one is nothing to another.
 
 use tonic::Code;
-use vault_engine::pb::vault_v1::{DeleteTokenRequest, GetStatusRequest, GetTokenRequest, StoreTokenRequest};
+use vault_engine::pb::vault_v1::{
+    BatchGetStatusRequest, DeleteTokenRequest, GetStatusRequest, GetTokenRequest, ListTokensRequest, StoreTokenRequest,
+};
 
-use crate::harness::{Ask as _, Caller, Refused, Setup, Tokens, Vault, delete, get, spec, status};
+use crate::harness::{Ask as _, Caller, Refused, Setup, Tokens, USER, Vault, delete, get, spec, status};
 use prost::Message as _;
 
 async fn connect_in(vault: &Vault, tenant: &str) -> Tokens {
@@ -28,10 +30,18 @@ fn delete_in(tenant: &str) -> DeleteTokenRequest {
 /// Every method, about this tenant.
 async fn refusals(vault: &Vault, caller: &Caller, tenant: &str) -> Vec<Refused> {
     let store = StoreTokenRequest { tenant: tenant.to_owned(), ..vault.tokens().request("plain", 3_600) };
+    let batch = BatchGetStatusRequest {
+        tenant: tenant.to_owned(),
+        user_ids: vec![USER.to_owned()],
+        ..BatchGetStatusRequest::default()
+    };
+    let list = ListTokensRequest { tenant: tenant.to_owned(), ..ListTokensRequest::default() };
     let asked = [
         (StoreTokenRequest::PATH, store.encode_to_vec()),
         (GetTokenRequest::PATH, get_in(tenant).encode_to_vec()),
         (GetStatusRequest::PATH, status_in(tenant).encode_to_vec()),
+        (BatchGetStatusRequest::PATH, batch.encode_to_vec()),
+        (ListTokensRequest::PATH, list.encode_to_vec()),
         (DeleteTokenRequest::PATH, delete_in(tenant).encode_to_vec()),
     ];
     let mut refused = Vec::new();

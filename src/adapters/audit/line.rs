@@ -33,6 +33,9 @@ pub(super) fn write(buffer: &mut Vec<u8>, entry: &AuditEntry) {
     if let Some(version) = entry.record_version {
         number(buffer, "record_version", version);
     }
+    if let Some(items) = entry.items {
+        number(buffer, "items", items);
+    }
     buffer.extend_from_slice(b"}\n");
 }
 
@@ -120,6 +123,7 @@ mod tests {
             reason: "",
             latency: Duration::from_micros(42),
             record_version: Some(7),
+            items: Some(8),
         };
         let mut buffer = Vec::new();
         write(&mut buffer, &entry);
@@ -129,7 +133,7 @@ mod tests {
             serde_json::json!({
                 "timestamp": "2023-11-14T22:13:20.123Z", "request_id": "r-1", "engine": "action", "key_id": "K",
                 "peer": "127.0.0.1:1", "tenant": "acme", "user": "u1", "platform": "gmail", "action": "get",
-                "result": "ok", "reason": "", "latency_us": 42, "record_version": 7
+                "result": "ok", "reason": "", "latency_us": 42, "record_version": 7, "items": 8
             })
         );
         assert!(buffer.ends_with(b"}\n"));

@@ -292,6 +292,7 @@ mod tests {
             reason: "",
             latency: Duration::ZERO,
             record_version: None,
+            items: None,
         }
     }
 

@@ -35,6 +35,16 @@ impl Ask for pb::GetStatusRequest {
     type Answer = pb::GetStatusResponse;
 }
 
+impl Ask for pb::BatchGetStatusRequest {
+    const PATH: &str = "/vault.v1.TokenVault/BatchGetStatus";
+    type Answer = pb::BatchGetStatusResponse;
+}
+
+impl Ask for pb::ListTokensRequest {
+    const PATH: &str = "/vault.v1.TokenVault/ListTokens";
+    type Answer = pb::ListTokensResponse;
+}
+
 impl Ask for pb::DeleteTokenRequest {
     const PATH: &str = "/vault.v1.TokenVault/DeleteToken";
     type Answer = pb::DeleteTokenResponse;

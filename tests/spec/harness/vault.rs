@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use vault_engine::access::{EngineKey, Guard};
+use vault_engine::adapters::store::embedded::EmbeddedStore;
 use vault_engine::adapters::system::SystemRandom;
 use vault_engine::app::{App, Foundation, MadeEngine};
 use vault_engine::config::{Config, EngineConfig};
@@ -32,7 +33,7 @@ use crate::redis::{RedisOptions, RedisServer};
 /// Who may call: id, actions, tenants.
 const ENGINES: [(&str, &[Action], &[&str]); 5] = [
     ("action", &[Action::Get], &["default"]),
-    ("sync", &[Action::Status, Action::Get, Action::Store], &["default"]),
+    ("sync", &[Action::Status, Action::Get, Action::Store, Action::List], &["default"]),
     ("local", &Action::ALL, &["default"]),
     ("acme", &Action::ALL, &["acme"]),
     ("broker", &Action::ALL, &["acme", "globex"]),
@@ -120,6 +121,15 @@ impl Vault {
         self.launch().await;
     }
 
+    /// Does something to the records while it is stopped, as somebody who can write to the store and has no keys.
+    pub(crate) async fn while_stopped(&self, meanwhile: impl AsyncFnOnce(&EmbeddedStore)) {
+        self.stop().await;
+        let store = EmbeddedStore::open(&self.store_file()).unwrap();
+        meanwhile(&store).await;
+        drop(store);
+        self.launch().await;
+    }
+
     /// Configured otherwise from the next start on.
     pub(crate) fn configure(&self, key: &str, value: &str) {
         self.settings.lock().unwrap().insert(format!("VAULT_ENGINE_{key}"), value.to_owned());
@@ -153,8 +163,14 @@ impl Vault {
 
     /// The user connects: tokens that expire in so many seconds are stored.
     pub(crate) async fn connect(&self, platform: &str, life: i64) -> Tokens {
+        self.connect_user(USER, platform, life).await
+    }
+
+    /// Somebody connects.
+    pub(crate) async fn connect_user(&self, user: &str, platform: &str, life: i64) -> Tokens {
         let tokens = self.tokens();
-        self.as_engine("local").call(tokens.request(platform, life)).await.unwrap();
+        let request = StoreTokenRequest { user_id: user.to_owned(), ..tokens.request(platform, life) };
+        self.as_engine("local").call(request).await.unwrap();
         tokens
     }
 
