@@ -11,5 +11,5 @@ pub struct NearCacheConfig {
 
 pub(super) fn read(section: &mut Section<'_>) -> NearCacheConfig {
     let mebibytes = section.optional("max_mebibytes", |node| node.number(0..=65_536)).unwrap_or(64);
-    NearCacheConfig { max_bytes: u64::try_from(mebibytes).unwrap_or(0) * 1_024 * 1_024 }
+    NearCacheConfig { max_bytes: mebibytes * 1_024 * 1_024 }
 }

@@ -54,10 +54,10 @@ impl Tickets {
     /// # Errors
     ///
     /// When the keys of the installation cannot be had.
-    pub async fn seal(&self, ticket: Ticket<'_>, content: &[u8]) -> Result<String, VaultError> {
+    pub async fn seal(&self, ticket: Ticket<'_>, payload: &[u8]) -> Result<String, VaultError> {
         let key = self.keys.system_key(PURPOSE).await?;
         let context = self.context(ticket);
-        Ok(URL_SAFE_NO_PAD.encode(seal::seal(&*self.random, &key, ONLY, ONLY.into(), &context, content)))
+        Ok(URL_SAFE_NO_PAD.encode(seal::seal(&*self.random, &key, ONLY, ONLY.into(), &context, payload)))
     }
 
     /// What is inside; `None` if it was not made for this.

@@ -90,7 +90,7 @@ impl NearCache {
         let beginning = self.memory.begin(&user.0, &user.1);
         let found = self.inner.get(address).await?;
         match &found {
-            Some(stored) => self.memory.hold(user, &key.platform, stored, beginning),
+            Some(stored) => self.memory.hold(&user, &key.platform, stored, beginning),
             None => self.memory.forget(&user.0, &user.1),
         }
         Ok(found)
@@ -140,14 +140,14 @@ impl Memory {
         Beginning { epoch: *self.epoch(tenant, user), asked_at: Instant::now() }
     }
 
-    fn hold(&self, user: (TenantId, UserId), platform: &PlatformId, stored: &Stored, beginning: Beginning) {
+    fn hold(&self, user: &(TenantId, UserId), platform: &PlatformId, stored: &Stored, beginning: Beginning) {
         let held = Held { platform: platform.clone(), stored: stored.clone(), asked_at: beginning.asked_at };
         // Held until it is inserted, so that nothing is inserted that a change has just made old.
         let epoch = self.epoch(&user.0, &user.1);
         if *epoch != beginning.epoch {
             return;
         }
-        let others = self.users.get(&user);
+        let others = self.users.get(user);
         let others = others.iter().flat_map(|held| held.iter()).filter(|held| held.platform != *platform);
         let all: Vec<Held> = others.cloned().chain([held]).collect();
         self.users.insert(user.clone(), Arc::new(all));

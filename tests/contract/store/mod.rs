@@ -2,6 +2,7 @@
 
 mod backends;
 #[path = "../../support/eventually.rs"]
+#[expect(clippy::panic, reason = "a wait that fails, fails the test")]
 mod eventually;
 mod indices;
 mod model;

@@ -108,14 +108,10 @@ pub(super) fn changes(
 ) -> Result<Option<(Vec<Raw>, u64)>, redb::Error> {
     let changes = database.begin_read()?.open_table(CHANGES)?;
     let (first, end) = (head(partition, 0), head(partition, u64::MAX));
-    let mut all = changes.range(first.as_slice()..=end.as_slice())?;
-    let numbers = |found: Option<_>| -> Result<u64, redb::Error> {
-        let found: Option<(redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>)> = found;
-        Ok(found.and_then(|(key, _)| number_of(key.value())).unwrap_or(0))
-    };
-    let last = numbers(all.next_back().transpose()?)?;
+    let all = || changes.range(first.as_slice()..=end.as_slice());
+    let last = all()?.next_back().transpose()?.and_then(|(key, _)| number_of(key.value())).unwrap_or(0);
     let Some(after) = after else { return Ok(Some((Vec::new(), last))) };
-    let oldest = numbers(changes.range(first.as_slice()..=end.as_slice())?.next().transpose()?)?;
+    let oldest = all()?.next().transpose()?.and_then(|(key, _)| number_of(key.value())).unwrap_or(0);
     // A place beyond the end is from another life of this file.
     if after > last || after + 1 < oldest {
         return Ok(None);
