@@ -1,6 +1,6 @@
 //! What becomes of the indices in Redis when an operator, a crash or a lack of rights interferes.
 
-#![expect(clippy::panic, reason = "an assertion fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "an assertion fails by panicking")]
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
