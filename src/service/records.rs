@@ -60,8 +60,11 @@ impl Records {
     /// As for `load`.
     pub async fn load_recent(&self, key: &ConnectionKey) -> Result<Option<Loaded>, VaultError> {
         let mark = self.floor.mark(key);
-        let stored = self.store.get_recent(&Address::Connection(key.clone())).await?;
-        match self.open(key, mark, stored.as_ref(), None).await {
+        let opened = async {
+            let stored = self.store.get_recent(&Address::Connection(key.clone())).await?;
+            self.open(key, mark, stored.as_ref(), None).await
+        };
+        match opened.await {
             // What is at hand may be older than what this instance has seen since. Whether it is worse than that, the
             // store itself tells.
             Err(VaultError::Corrupt(_)) => self.load(key).await,

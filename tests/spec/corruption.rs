@@ -32,6 +32,9 @@ async fn is_lost(vault: &Vault, reason: &str) {
     assert_eq!(alarms, 4, "one alarm for each call");
 }
 
+/// Where the hints stand. They are not sealed, and so nobody answers by them.
+const HINTS: std::ops::Range<usize> = 9..20;
+
 #[test]
 fn any_flipped_bit_is_noticed() {
     on_redis(async |vault| {
@@ -43,9 +46,14 @@ fn any_flipped_bit_is_noticed() {
             let mut flipped = sound.clone();
             flipped[at] ^= 1 << (at % 8);
             drawer.write("plain", &flipped);
-            is_data_loss(&action.call(get("plain")).await.unwrap_err(), &format!("byte {at} of {}", sound.len()));
+            let answer = action.call(get("plain")).await;
+            if HINTS.contains(&at) {
+                assert_eq!(answer.unwrap().access_token, tokens.access, "byte {at} of {}", sound.len());
+            } else {
+                is_data_loss(&answer.unwrap_err(), &format!("byte {at} of {}", sound.len()));
+            }
         }
-        assert_eq!(vault.alarms().len(), sound.len());
+        assert_eq!(vault.alarms().len(), sound.len() - HINTS.len());
         drawer.write("plain", &sound);
         assert_eq!(action.call(get("plain")).await.unwrap().access_token, tokens.access);
     });
