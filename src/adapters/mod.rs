@@ -4,5 +4,6 @@ pub mod audit;
 pub mod keys;
 pub mod oauth;
 pub mod profiles;
+pub mod steady;
 pub mod store;
 pub mod system;

@@ -16,6 +16,7 @@ use crate::adapters::keys::guarded::{Guarded, Limits};
 use crate::adapters::keys::local::{InProduction, LocalKeys, LocalKeysError};
 use crate::adapters::oauth::{HttpTokenEndpoint, OutboundError, OutboundSettings};
 use crate::adapters::profiles::Profiles;
+use crate::adapters::steady::SteadyClock;
 use crate::adapters::store::embedded::OpenError as StoreOpenError;
 use crate::adapters::store::near_cache::NearCache;
 #[cfg(feature = "redis")]
@@ -103,6 +104,8 @@ pub struct Foundation {
     pub store: Arc<dyn Store>,
     /// How they are found.
     pub index: Arc<dyn Index>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
     /// How their keys are obtained.
     pub tenant_keys: Arc<TenantKeys>,
     /// What the operator should know about the store.
@@ -142,7 +145,7 @@ impl Foundation {
     pub async fn lay(config: &Config, lifecycle: &Lifecycle) -> Result<Self, StartError> {
         make_private_dir(&config.data_dir)?;
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::around(Arc::new(SystemClock)));
         let tasks: Arc<dyn Tasks> = Arc::new(lifecycle.clone());
         let OpenStore { store, index, notes } = stores::open(&config.store).await?;
         let store: Arc<dyn Store> = Arc::new(RetryingStore::new(store, Arc::clone(&random), RetryPolicy::default()));
@@ -155,10 +158,10 @@ impl Foundation {
             config.environment.clone(),
             Arc::clone(&store),
             provider,
-            (clock, random, tasks),
+            (Arc::clone(&clock), random, tasks),
             KeyLimits::default(),
         ));
-        Ok(Self { store, index, tenant_keys, notes, keys_kind })
+        Ok(Self { store, index, clock, tenant_keys, notes, keys_kind })
     }
 
     /// What engine keys are peppered with.
@@ -182,7 +185,7 @@ impl App {
     pub async fn assemble(config: Config, lifecycle: &Lifecycle, made: &[MadeEngine]) -> Result<Self, StartError> {
         let foundation = Foundation::lay(&config, lifecycle).await?;
         let audit = Arc::new(open_audit(&config.audit)?);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock = Arc::clone(&foundation.clock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
         let registry = registry(&config.engines, made, foundation.pepper().await?)?;
         let endpoint = HttpTokenEndpoint::new(

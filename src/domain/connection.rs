@@ -98,10 +98,21 @@ pub struct Claim {
     pub owner: InstanceId,
     /// Distinguishes this claim from every other one on the same record.
     pub fence: u64,
-    /// After this another instance may take over.
+    /// When its owner, by its own clock, will have had its time.
     pub deadline: Timestamp,
+    /// How long that is: what others wait for, each by a clock of its own that does not step.
+    pub lease: Duration,
     /// The generation whose refresh token is about to be used.
     pub generation: Generation,
+}
+
+/// What an instance knows about time when it looks at a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sight {
+    /// What its wall clock shows. Others may show something else.
+    pub now: Timestamp,
+    /// For how long it has seen the claim that is on the connection, by a clock that does not step.
+    pub watched: Duration,
 }
 
 /// One running instance, as a number drawn at its start.
@@ -250,17 +261,17 @@ impl Connection {
         }
     }
 
-    /// Announces a refresh. A claim past its deadline is taken over, and leaves a doubt behind: its owner may have
-    /// used the refresh token.
+    /// Announces a refresh. A claim that is over is taken over, and leaves a doubt behind: its owner may have used the
+    /// refresh token.
     ///
     /// # Errors
     ///
-    /// When somebody holds an unexpired claim, the grant is dead, or there is nothing to refresh with.
+    /// When somebody holds a claim that may not be over, the grant is dead, or there is nothing to refresh with.
     pub fn claim(
         mut self,
         owner: InstanceId,
         fence: u64,
-        now: Timestamp,
+        sight: Sight,
         lease: Duration,
     ) -> Result<(Self, Claim), ClaimRefused> {
         if let Health::Dead { cause, .. } = self.health {
@@ -270,12 +281,12 @@ impl Connection {
             return Err(ClaimRefused::NotRefreshable);
         }
         if let Renewal::Claimed(held) = self.renewal {
-            if !held.has_expired(now) {
+            if !held.is_over(sight) {
                 return Err(ClaimRefused::Held(held));
             }
-            self.doubt = Some(self.doubt.unwrap_or(Doubt { since: held.deadline - lease, attempted: false }));
+            self.doubt = Some(self.doubt.unwrap_or(Doubt { since: held.began(), attempted: false }));
         }
-        let claim = Claim { owner, fence, deadline: now + lease, generation: self.generation };
+        let claim = Claim { owner, fence, deadline: sight.now + lease, lease, generation: self.generation };
         self.renewal = Renewal::Claimed(claim);
         if let Some(doubt) = &mut self.doubt {
             doubt.attempted = true;
@@ -374,13 +385,15 @@ impl Connection {
     /// Whether using the refresh token now could cost the grant: an earlier answer may have consumed it, and the
     /// platform is not known to tolerate a second use after `elapsed`.
     #[must_use]
-    pub fn is_at_risk(&self, rule: &RefreshRule, now: Timestamp, lease: Duration) -> bool {
+    pub fn is_at_risk(&self, rule: &RefreshRule, sight: Sight) -> bool {
         let abandoned = match self.renewal {
-            Renewal::Claimed(held) if held.has_expired(now) => Some(held.deadline - lease),
+            Renewal::Claimed(held) if held.is_over(sight) => Some(held.began()),
             Renewal::Claimed(_) | Renewal::Idle => None,
         };
+        // What was claimed in the future was claimed by another clock: nobody knows how long ago that is.
+        let elapsed = |since| if since > sight.now { Duration::MAX } else { sight.now.since(since) };
         let since = self.doubt.map(|doubt| doubt.since).or(abandoned);
-        since.is_some_and(|since| !rule.tolerates_retry(now.since(since)))
+        since.is_some_and(|since| !rule.tolerates_retry(elapsed(since)))
     }
 
     fn holds(&self, claim: &Claim) -> Result<(), Superseded> {
@@ -407,10 +420,28 @@ pub struct Failure {
 // === impl Claim ===
 
 impl Claim {
+    /// The longest time by which two clocks may differ before a claim is taken from its owner by mistake.
+    const CLOCKS_APART: Duration = Duration::from_hours(3);
+
     /// Whether its owner has had its time.
+    ///
+    /// The deadline alone does not tell: one clock may be behind and another ahead. Whoever has watched the claim for
+    /// as long as it holds knows, whatever the clocks show; and so does who finds it when no clock can be that wrong.
     #[must_use]
-    pub fn has_expired(&self, now: Timestamp) -> bool {
-        now >= self.deadline
+    pub fn is_over(&self, sight: Sight) -> bool {
+        sight.watched >= self.lease || sight.now >= self.deadline + Self::CLOCKS_APART
+    }
+
+    /// How much longer somebody has to watch it.
+    #[must_use]
+    pub fn rest(&self, sight: Sight) -> Duration {
+        if self.is_over(sight) { Duration::ZERO } else { self.lease.saturating_sub(sight.watched) }
+    }
+
+    /// When it was made, by the clock of its owner.
+    #[must_use]
+    pub fn began(&self) -> Timestamp {
+        self.deadline - self.lease
     }
 }
 

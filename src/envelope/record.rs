@@ -1,5 +1,7 @@
 //! What is inside a sealed record, as bytes: protobuf, so that fields can be added and old records still open.
 
+use std::time::Duration;
+
 use prost::Message as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -94,6 +96,7 @@ fn of_connection(connection: &Connection) -> pb::ConnectionRecord {
                 owner: claim.owner.0,
                 fence: claim.fence,
                 deadline_ms: claim.deadline.unix_millis(),
+                lease_ms: u64::try_from(claim.lease.as_millis()).unwrap_or(u64::MAX),
                 generation: claim.generation.0,
             }),
         },
@@ -136,6 +139,8 @@ const fn to_claim(claim: &pb::RefreshClaim) -> Claim {
         owner: InstanceId(claim.owner),
         fence: claim.fence,
         deadline: Timestamp::from_unix_millis(claim.deadline_ms),
+        // Records from before it was written down: what it was then.
+        lease: if claim.lease_ms == 0 { Duration::from_secs(20) } else { Duration::from_millis(claim.lease_ms) },
         generation: Generation(claim.generation),
     }
 }
@@ -198,6 +203,7 @@ mod tests {
                 owner: InstanceId(5),
                 fence: 6,
                 deadline: Timestamp::from_unix_millis(7_001),
+                lease: Duration::from_millis(7_002),
                 generation: Generation(2),
             }),
             doubt: Some(Doubt { since: at(8), attempted: true }),

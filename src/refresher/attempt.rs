@@ -48,9 +48,12 @@ impl Refresher {
                 Cause::AppMisconfigured => VaultError::AppMisconfigured,
                 cause => VaultError::ProviderUnavailable { cause, retry_after: open.retry_after },
             })?;
+            // Counted from before the claim can be seen, so that its owner has less time than anybody who watches it.
+            let claimed_at = self.parts.clock.monotonic();
             match self.claim(flight.key(), current).await? {
                 Turn::Ours(current, claim) => {
-                    let claimed = Claimed { current: *current, claim, platform: &platform, app, request };
+                    let claimed =
+                        Claimed { current: *current, claim, began: claimed_at, platform: &platform, app, request };
                     return self.redeem(flight, claimed).await;
                 }
                 Turn::Theirs => drop(leave),
@@ -112,7 +115,7 @@ impl Refresher {
             return Err(VaultError::AppMisconfigured);
         }
         let rule = &platform.profile.refresh;
-        let at_risk = connection.is_at_risk(rule, now, self.settings.lease);
+        let at_risk = connection.is_at_risk(rule, self.parts.records.sight(key, connection));
         // The old refresh token is tried once more when there is nothing left to lose by it: nobody would be handed this
         // access token any more.
         let expired = judge(&connection.grant, key, rule.margin, Duration::ZERO, now) == Freshness::Expired;
@@ -129,9 +132,9 @@ impl Refresher {
     /// Announces the refresh in the record itself. Losing here is how instances agree on who refreshes.
     async fn claim(&self, key: &ConnectionKey, current: Current) -> Result<Turn, VaultError> {
         let expected = Expected::Version(current.version);
-        let now = self.parts.clock.now();
+        let sight = self.parts.records.sight(key, &current.connection);
         let fence = expected.next().0;
-        let (claimed, claim) = match current.connection.claim(self.instance, fence, now, self.settings.lease) {
+        let (claimed, claim) = match current.connection.claim(self.instance, fence, sight, self.settings.lease) {
             Ok(claimed) => claimed,
             Err(ClaimRefused::Held(_)) => return Ok(Turn::Theirs),
             Err(ClaimRefused::Dead(cause)) => return Err(VaultError::ReauthRequired { cause }),

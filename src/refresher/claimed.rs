@@ -1,5 +1,7 @@
 //! What is handed from the claim to the request: a connection this instance has announced it will refresh.
 
+use std::time::Duration;
+
 use crate::domain::catalog::{App, Platform};
 use crate::domain::connection::{Claim, Connection};
 use crate::domain::id::RequestId;
@@ -16,6 +18,8 @@ pub(super) struct Current {
 pub(super) struct Claimed<'a> {
     pub(super) current: Current,
     pub(super) claim: Claim,
+    /// When it was made, by this instance's clock that does not step.
+    pub(super) began: Duration,
     pub(super) platform: &'a Platform,
     pub(super) app: &'a App,
     pub(super) request: &'a RequestId,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::coordinator::Refresher;
-use crate::domain::connection::Entry;
+use crate::domain::connection::{Entry, Renewal};
 use crate::domain::error::VaultError;
 use crate::domain::id::{ConnectionKey, RequestId};
 use crate::domain::ports::{Renewal as _, Wanted};
@@ -119,6 +119,11 @@ impl Look {
         let tally = &self.attention.tally;
         let (counter, pause) = match refresher.parts.records.load(&self.key).await {
             Ok(Some(loaded)) if self.is_due(refresher, &loaded.entry) => {
+                if let Some(rest) = self.rest_of_claim(refresher, &loaded.entry) {
+                    // Seen, and from now on watched: that is what this look was for.
+                    self.attention.rest(&self.key, rest);
+                    return;
+                }
                 match refresher.renew_and_wait(&self.key, request, Wanted::Due, PATIENCE).await {
                     Ok(_) => (&tally.renewed, SHORTEST_REST),
                     Err(error) => (&tally.failed, pause_after(&error)),
@@ -141,6 +146,14 @@ impl Look {
         let platform = refresher.parts.catalog.get(&self.key.platform).map(Arc::as_ref);
         schedule::next(connection, platform, &self.key)
             .is_some_and(|next| next.work == Work::Renew && next.at <= refresher.parts.clock.now())
+    }
+
+    /// How long a claim on it has to be watched before it can be taken over.
+    fn rest_of_claim(&self, refresher: &Refresher, entry: &Entry) -> Option<Duration> {
+        let Entry::Live(connection) = entry else { return None };
+        let Renewal::Claimed(claim) = connection.renewal else { return None };
+        let rest = claim.rest(refresher.parts.records.sight(&self.key, connection));
+        (!rest.is_zero()).then_some(rest)
     }
 
     /// Writes the record as it is: the hints come with it. Also how the end of a token that nothing renews is told.

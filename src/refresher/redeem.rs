@@ -28,8 +28,6 @@ const SECOND_OPINION: Duration = Duration::from_secs(2);
 const SETTLE_ATTEMPTS: u32 = 4;
 /// A failing connection is never tried again sooner, whatever the platform asks for.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// A platform's clock that differs by more than this from ours is worth a line in the log.
-const SKEW_WORTH_TELLING: Duration = Duration::from_secs(30);
 
 impl Refresher {
     pub(super) async fn redeem(&self, flight: &Flight, claimed: Claimed<'_>) -> RenewalOutcome {
@@ -64,7 +62,8 @@ impl Refresher {
         for client_secret in candidates {
             let Some(refresh_token) = claimed.current.connection.grant.refresh.as_ref() else { break };
             let reserve = STORE_RESERVE.min(self.settings.lease / 4);
-            let left = claimed.claim.deadline.since(self.parts.clock.now()).saturating_sub(reserve);
+            let held = self.parts.clock.monotonic().saturating_sub(claimed.began);
+            let left = claimed.claim.lease.saturating_sub(held).saturating_sub(reserve);
             let call = RefreshCall {
                 platform: claimed.platform,
                 client_id: &claimed.app.client_id,
@@ -134,13 +133,6 @@ impl Refresher {
         stored: Current,
     ) -> (Arc<Connection>, Version) {
         let key = flight.key();
-        if let Some(date) = granted.server_date {
-            let ours = granted.renewed.sent_at;
-            let skew = date.since(ours).max(ours.since(date));
-            if skew > SKEW_WORTH_TELLING {
-                tracing::warn!(platform = %key.platform, skew_seconds = skew.as_secs(), "the platform's clock differs from ours");
-            }
-        }
         if !granted.expiry_assumed || claimed.platform.profile.introspect_url.is_none() {
             return (Arc::new(stored.connection), stored.version);
         }
@@ -190,7 +182,7 @@ impl Refresher {
         let pause = self.settings.backoff_base.saturating_mul(1 << failures.min(16)).min(self.settings.backoff_max);
         // Up to a fifth sooner, so that what failed together does not come back together.
         let pause = self.between(pause / 5 * 4, pause);
-        let lost = (in_doubt && rule.rotates != Rotates::No).then(|| claimed.claim.deadline - self.settings.lease);
+        let lost = (in_doubt && rule.rotates != Rotates::No).then(|| claimed.claim.began());
         // Where the platform honours the old token for a while, the next try has to come within it.
         let window = connection
             .doubt

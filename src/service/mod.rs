@@ -11,6 +11,7 @@ mod list_tokens;
 mod page;
 mod platform_status;
 mod records;
+mod sightings;
 mod store_token;
 
 pub use batch_get_status::{BatchGetStatus, BatchGetStatusQuery, UserStatus};

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::floor::{Floor, Mark};
+use super::sightings::Sightings;
 use crate::domain::catalog::Catalog;
-use crate::domain::connection::Entry;
+use crate::domain::connection::{Connection, Entry, Renewal, Sight};
 use crate::domain::error::{CorruptRecord, VaultError};
 use crate::domain::id::{ConnectionKey, PlatformId, TenantId, UserId};
 use crate::domain::ports::{Address, Clock, Expected, Record, Store, Stored, UserDrawer, Version};
@@ -19,6 +21,7 @@ pub struct Records {
     catalog: Arc<Catalog>,
     clock: Arc<dyn Clock>,
     floor: Floor,
+    sightings: Sightings,
 }
 
 /// A connection, and the version it was read at: what the next write is compared with.
@@ -36,7 +39,7 @@ impl Records {
     /// The connections in this store. What is known about their platforms decides when they are due.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, sealer: Sealer, catalog: Arc<Catalog>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, sealer, catalog, clock, floor: Floor::new() }
+        Self { store, sealer, catalog, clock, floor: Floor::new(), sightings: Sightings::default() }
     }
 
     /// Reads a connection.
@@ -82,9 +85,21 @@ impl Records {
         let sealed = self.sealer.seal(key, version, entry).await.inspect_err(|error| alarm(key, error))?;
         let platform = self.catalog.get(&key.platform).map(Arc::as_ref);
         let hints = schedule::hints(entry, platform, key, self.clock.now());
+        // Nobody knows a claim better than who makes it, even if nobody ever learns whether it was written.
+        self.note_claim(key, entry);
         self.store.put(&Address::Connection(key.clone()), expected, Record { value: sealed, hints }).await?;
         self.floor.wrote(key, version);
         Ok(version)
+    }
+
+    /// What this instance knows about time where this connection is concerned: how long it has seen the claim on it.
+    #[must_use]
+    pub fn sight(&self, key: &ConnectionKey, connection: &Connection) -> Sight {
+        let watched = match &connection.renewal {
+            Renewal::Claimed(claim) => self.sightings.note(key, claim, self.clock.monotonic()),
+            Renewal::Idle => Duration::ZERO,
+        };
+        Sight { now: self.clock.now(), watched }
     }
 
     /// Reads these platforms of one user, in one round trip. What is not there is not in the answer.
@@ -149,6 +164,14 @@ impl Records {
         }
     }
 
+    fn note_claim(&self, key: &ConnectionKey, entry: &Entry) {
+        if let Entry::Live(connection) = entry
+            && let Renewal::Claimed(claim) = &connection.renewal
+        {
+            self.sightings.note(key, claim, self.clock.monotonic());
+        }
+    }
+
     async fn open(
         &self,
         key: &ConnectionKey,
@@ -163,6 +186,7 @@ impl Records {
         let entry = self.sealer.open(key, stored, drawer).await?;
         // Only a record that opened may raise the floor: anybody who can write to the store can write a high version.
         self.floor.check(mark, Some(stored.version))?;
+        self.note_claim(key, &entry);
         Ok(Some(Loaded { entry, version: stored.version }))
     }
 }

@@ -35,6 +35,10 @@ impl Clock for Stopped {
     fn now(&self) -> Timestamp {
         NOW
     }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 // === impl World ===

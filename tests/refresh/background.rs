@@ -229,6 +229,7 @@ async fn what_a_dead_instance_had_begun_is_found_without_anybody_asking() {
         () = world.provider.has_seen(1) => {}
     }
     dying.crash().await;
+    survivor.sees(&key).await;
     world.clock.advance(LEASE + Duration::from_secs(1));
 
     looks_around(&world, &survivor).await;

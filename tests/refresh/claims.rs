@@ -28,6 +28,7 @@ async fn abandoned_at(age: Duration, rule: impl FnOnce(&mut RefreshRule)) -> (Wo
         () = world.provider.has_seen(1) => {}
     }
     dying.crash().await;
+    survivor.sees(&key).await;
     (world, survivor, key)
 }
 

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use vault_engine::adapters::keys::local::{InProduction, LocalKeys};
 use vault_engine::adapters::oauth::{HttpTokenEndpoint, OutboundSettings};
 use vault_engine::adapters::profiles::load_file;
+use vault_engine::adapters::steady::SteadyClock;
 use vault_engine::adapters::store::embedded::EmbeddedStore;
 use vault_engine::adapters::store::retry::{RetryPolicy, RetryingStore};
 use vault_engine::adapters::system::SystemRandom;
@@ -65,6 +66,7 @@ pub(crate) struct Setup {
 
 /// One instance of the vault.
 pub(crate) struct Instance {
+    pub(crate) clock: Arc<MachineClock>,
     pub(crate) store: Arc<FailingStore>,
     pub(crate) keys: FaultyKeys,
     pub(crate) audit: Arc<Trail>,
@@ -75,8 +77,14 @@ pub(crate) struct Instance {
     tasks: Arc<Mortal>,
 }
 
-/// A clock that stands still until it is set.
+/// A clock that stands still until it is set. What passes on it has passed.
 pub(crate) struct SetClock(AtomicI64);
+
+/// The clock of one machine, which may show something else than the time.
+pub(crate) struct MachineClock {
+    time: Arc<SetClock>,
+    error: AtomicI64,
+}
 
 /// An audit trail in memory.
 #[derive(Default)]
@@ -123,7 +131,12 @@ impl World {
         let mut setup = Setup { profile, client_secrets: Some(vec!["hush"]), settings };
         differ(&mut setup);
         let clock = Arc::new(SetClock(AtomicI64::new(1_700_000_000_000)));
-        let observer = records(&store, Arc::new(local_keys(&folder)), (Arc::default(), &clock), &Arc::default());
+        let observer = records(
+            &store,
+            Arc::new(local_keys(&folder)),
+            (Arc::default(), &(Arc::clone(&clock) as _)),
+            &Arc::default(),
+        );
         Self { clock, provider, index, store, setup, observer, folder }
     }
 
@@ -134,21 +147,24 @@ impl World {
 
     /// An instance that was given another profile of the platform.
     pub(crate) fn instance_of(&self, profile: &Profile) -> Instance {
-        let outbound = OutboundSettings {
-            url_policy: UrlPolicy::AllowLoopback,
-            allowed_hosts: BTreeSet::new(),
-            extra_ca_file: None,
-        };
-        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        self.build(profile, Arc::new(HttpTokenEndpoint::new(&outbound, clock).unwrap()))
+        self.build(profile, 0, None)
+    }
+
+    /// An instance whose machine never had the right time: so many seconds are wrong.
+    pub(crate) fn instance_wrong_by(&self, seconds: i64) -> Instance {
+        self.build(&self.setup.profile, seconds, None)
     }
 
     /// An instance with another way to the platform.
     pub(crate) fn instance_with(&self, endpoint: Arc<dyn TokenEndpoint>) -> Instance {
-        self.build(&self.setup.profile, endpoint)
+        self.build(&self.setup.profile, 0, Some(endpoint))
     }
 
-    fn build(&self, profile: &Profile, endpoint: Arc<dyn TokenEndpoint>) -> Instance {
+    fn build(&self, profile: &Profile, error: i64, endpoint: Option<Arc<dyn TokenEndpoint>>) -> Instance {
+        let time = Arc::clone(&self.clock);
+        let machine = Arc::new(MachineClock { time, error: AtomicI64::new(error * 1_000) });
+        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::around(Arc::clone(&machine) as _));
+        let endpoint = endpoint.unwrap_or_else(|| over_http(&clock));
         let store = Arc::new(FailingStore::around(Arc::clone(&self.store)));
         let policy = RetryPolicy { attempts: 1, time_limit: STORE_LIMIT, ..RetryPolicy::default() };
         let bounded: Arc<dyn Store> =
@@ -162,9 +178,8 @@ impl World {
             .as_ref()
             .map(|secrets| App { client_id: "client-1".to_owned(), secrets: secrets.iter().map(secret).collect() });
         let catalog = Arc::new(Catalog::new([Platform { profile: profile.clone(), app, vars: BTreeMap::new() }]));
-        let records = Arc::new(records(&bounded, Arc::new(keys.clone()), (Arc::clone(&catalog), &self.clock), &tasks));
+        let records = Arc::new(records(&bounded, Arc::new(keys.clone()), (Arc::clone(&catalog), &clock), &tasks));
         let audit = Arc::new(Trail::default());
-        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let refresher = Refresher::new(
             RefresherParts {
                 records: Arc::clone(&records),
@@ -178,6 +193,7 @@ impl World {
             self.setup.settings,
         );
         Instance {
+            clock: machine,
             store,
             keys,
             audit,
@@ -264,6 +280,11 @@ impl Instance {
         }
     }
 
+    /// It reads the record, for whatever reason.
+    pub(crate) async fn sees(&self, key: &ConnectionKey) {
+        self.get_token.records.load(key).await.unwrap();
+    }
+
     pub(crate) async fn delete(&self, key: &ConnectionKey) {
         assert!(self.delete_token.run(key).await.unwrap().version.is_some());
     }
@@ -322,6 +343,29 @@ impl SetClock {
 impl Clock for SetClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_unix_millis(self.0.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.now().since(Timestamp::EPOCH)
+    }
+}
+
+// === impl MachineClock ===
+
+impl MachineClock {
+    /// Somebody sets it.
+    pub(crate) fn step(&self, seconds: i64) {
+        self.error.fetch_add(seconds * 1_000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for MachineClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_millis(self.time.now().unix_millis() + self.error.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.time.monotonic()
     }
 }
 
@@ -414,6 +458,12 @@ fn plain_profile(provider: &Provider, folder: &TempDir) -> Profile {
     load_file(&file, UrlPolicy::AllowLoopback).unwrap()
 }
 
+fn over_http(clock: &Arc<dyn Clock>) -> Arc<dyn TokenEndpoint> {
+    let outbound =
+        OutboundSettings { url_policy: UrlPolicy::AllowLoopback, allowed_hosts: BTreeSet::new(), extra_ca_file: None };
+    Arc::new(HttpTokenEndpoint::new(&outbound, Arc::clone(clock)).unwrap())
+}
+
 fn local_keys(folder: &TempDir) -> LocalKeys {
     let environment = "test".parse().unwrap();
     LocalKeys::open(&folder.path().join("kms.key"), &environment, InProduction::Refuse, Arc::new(SystemRandom)).unwrap()
@@ -422,18 +472,14 @@ fn local_keys(folder: &TempDir) -> LocalKeys {
 fn records(
     store: &Arc<dyn Store>,
     keys: Arc<dyn KeyProvider>,
-    (catalog, clock): (Arc<Catalog>, &Arc<SetClock>),
+    (catalog, clock): (Arc<Catalog>, &Arc<dyn Clock>),
     tasks: &Arc<Mortal>,
 ) -> Records {
     let environment: Environment = "test".parse().unwrap();
-    let tools = (
-        Arc::clone(clock) as Arc<dyn Clock>,
-        Arc::new(SystemRandom) as Arc<dyn Random>,
-        Arc::clone(tasks) as Arc<dyn Tasks>,
-    );
+    let tools = (Arc::clone(clock), Arc::new(SystemRandom) as Arc<dyn Random>, Arc::clone(tasks) as Arc<dyn Tasks>);
     let limits = KeyLimits::default();
     let tenants = Arc::new(TenantKeys::new(environment.clone(), Arc::clone(store), keys, tools, limits));
     let users = UserKeys::new(environment.clone(), tenants, Arc::clone(store), Arc::new(SystemRandom), limits);
     let sealer = Sealer::new(environment, Arc::new(users), Arc::new(SystemRandom));
-    Records::new(Arc::clone(store), sealer, catalog, Arc::clone(clock) as Arc<dyn Clock>)
+    Records::new(Arc::clone(store), sealer, catalog, Arc::clone(clock))
 }

@@ -33,6 +33,7 @@ async fn late(answer: Answer) -> Late {
     let gate = world.hold(answer);
     let caller = wait(&late, &key);
     world.provider.has_seen(1).await;
+    other.sees(&key).await;
     world.clock.advance(LEASE);
     Late { world, key, caller, gate, other }
 }

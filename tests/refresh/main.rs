@@ -24,6 +24,7 @@ mod redis_server;
 
 mod background;
 mod claims;
+mod clocks;
 mod doubt;
 mod expiry;
 mod house;

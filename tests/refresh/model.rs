@@ -7,7 +7,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use vault_engine::domain::cause::Cause;
 use vault_engine::domain::connection::{
-    Claim, Connection, Entry, Failure, Generation, Grant, Health, InstanceId, OriginFingerprint, Renewed,
+    Claim, Connection, Entry, Failure, Generation, Grant, Health, InstanceId, OriginFingerprint, Renewal, Renewed,
+    Sight,
 };
 use vault_engine::domain::secret::{AccessToken, RefreshToken};
 use vault_engine::domain::time::Timestamp;
@@ -104,7 +105,13 @@ impl World {
         let Some((version, Entry::Live(connection))) = self.instances[i].seen.clone() else { return };
         let token = token_of(&connection);
         let owner = InstanceId(u64::try_from(i).unwrap());
-        let Ok((claimed, claim)) = connection.claim(owner, version + 1, self.now, LEASE) else { return };
+        // Nobody can have watched a claim for longer than it has been there.
+        let watched = match connection.renewal {
+            Renewal::Claimed(held) => self.now.since(held.began()),
+            Renewal::Idle => Duration::ZERO,
+        };
+        let sight = Sight { now: self.now, watched };
+        let Ok((claimed, claim)) = connection.claim(owner, version + 1, sight, LEASE) else { return };
         if version == self.version {
             self.put(Entry::Live(Box::new(claimed)));
             self.instances[i].seen = Some((self.version, self.entry.clone()));

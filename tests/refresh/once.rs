@@ -231,6 +231,7 @@ async fn a_refresh_that_crashes_leaves_nobody_waiting_and_can_be_tried_again() {
     for answer in join_all((0..5).map(|_| crashing.get(&key))).await {
         assert!(matches!(answer, Err(VaultError::Internal(_))), "{answer:?}");
     }
+    sound.sees(&key).await;
     world.clock.advance(LEASE);
 
     assert_eq!(sound.get(&key).await.unwrap().access.expose(), "access-1");

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::answer::{Aside, introspected, judge};
+use super::lifetime::server_date;
 use super::outbound::{MAX_TIME, Outbound, OutboundError, OutboundSettings, Unanswered};
 use super::request::{self, Client};
 use crate::domain::catalog::Platform;
@@ -201,8 +202,14 @@ impl Courier<'_> {
     async fn refresh(&self, standard: HttpRequest) -> Result<HttpResponse, NoTokens> {
         let outgoing = request::refresh(standard, self.url.clone(), self.profile, self.asking)?;
         let clock = &self.endpoint.clock;
-        let sent_at = clock.now();
+        let (by_wall, began) = (clock.now(), clock.monotonic());
         let answer = self.endpoint.outbound.post(outgoing, self.deadline).await?;
+        if let Some(date) = server_date(&answer.headers) {
+            clock.hear(&self.profile.id, date);
+        }
+        // Should the clock have stepped meanwhile, or have been put right: a life that is counted from too early costs
+        // a refresh, one that is counted from too late would outlast its token.
+        let sent_at = by_wall.min(clock.now() - clock.monotonic().saturating_sub(began));
         let tokens = judge(answer, self.profile, sent_at, clock.now()).map_err(NoTokens)?;
         // One request, one answer: nothing was left here before.
         let _ = self.aside.set(tokens.aside);

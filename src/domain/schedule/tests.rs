@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::cause::Cause;
-use crate::domain::connection::{Backoff, Doubt, Generation, InstanceId, OriginFingerprint};
+use crate::domain::connection::{Backoff, Doubt, Generation, InstanceId, OriginFingerprint, Sight};
 use crate::domain::secret::{AccessToken, RefreshToken};
 
 const HOUR: i64 = 3_600;
@@ -99,7 +99,8 @@ fn while_refreshes_fail_the_rest_is_respected() {
 
 #[test]
 fn a_claim_is_looked_at_when_it_ends() {
-    let claimed = connection(Some(HOUR)).claim(InstanceId(1), 2, at(50), Duration::from_secs(20)).unwrap().0;
+    let sight = Sight { now: at(50), watched: Duration::ZERO };
+    let claimed = connection(Some(HOUR)).claim(InstanceId(1), 2, sight, Duration::from_secs(20)).unwrap().0;
     assert_eq!(renewal_at(&claimed, &rule()), 70);
 }
 
