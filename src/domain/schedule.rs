@@ -29,7 +29,7 @@ pub enum Work {
     Lapse,
 }
 
-/// No connection is refreshed more often without being asked for, however short-lived its tokens are.
+/// No connection is refreshed again sooner without being asked for, however short-lived its tokens are.
 const SHORTEST_ROUND: Duration = Duration::from_mins(1);
 
 /// A refresh token that lives for less than this is not kept alive for its own sake.
@@ -78,7 +78,9 @@ fn appointment(
     if grant.refresh.is_none() || !rule.supported || !has_client {
         return expired_at(grant).map(|at| Appointment { at, work: Work::Lapse });
     }
-    let stale = stale_at(grant, key, rule.margin).map(|at| at.max(grant.issued_at + SHORTEST_ROUND));
+    // Tokens as a user brought them may have expired on the way; those of a refresh have not.
+    let earliest = connection.last_refresh.map_or(Timestamp::EPOCH, |_| grant.issued_at + SHORTEST_ROUND);
+    let stale = stale_at(grant, key, rule.margin).map(|at| at.max(earliest));
     let wanted = [stale, fading_at(grant, key, rule)].into_iter().flatten().min()?;
     let rested = connection.backoff.map_or(wanted, |backoff| wanted.max(backoff.next_at));
     let at = match connection.doubt {

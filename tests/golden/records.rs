@@ -2,6 +2,8 @@
 //!
 //! A line here is never changed. When the format grows, lines are added.
 
+use std::time::Duration;
+
 use vault_engine::domain::cause::Cause;
 use vault_engine::domain::connection::{
     Backoff, Claim, Connection, Doubt, Entry, Generation, Grant, Health, InstanceId, LastRefresh, OriginFingerprint,
@@ -15,6 +17,11 @@ use vault_engine::envelope::{decode, encode};
 const FULL: &str = "080712550a066163636573731207726566726573681a0870726576696f75732090fecfaa062880e2cfaa063205656d61\
     696c321163616c656e6461722e726561646f6e6c793a036d616340c0a5e3b10649efcdab89674523011a140910325476\
     98badcfe10091894f096ffbc31200722080881e2cfaa0610012a080882e2cfaa061009320a0883e2cfaa061002180d3a\
+    1008041084e2cfaa0618f0e3cfaa06200c4080e2cfaa06";
+/// The same, since a claim says for how long it holds.
+const FULL_WITH_LEASE: &str = "080712550a066163636573731207726566726573681a0870726576696f75732090fecfaa062880e2cfaa063205656d61\
+    696c321163616c656e6461722e726561646f6e6c793a036d616340c0a5e3b10649efcdab89674523011a180910325476\
+    98badcfe10091894f096ffbc31200728a09c0122080881e2cfaa0610012a080882e2cfaa061009320a0883e2cfaa061002180d3a\
     1008041084e2cfaa0618f0e3cfaa06200c4080e2cfaa06";
 /// A connection as it is when it was just stored, with nothing that can be left out.
 const PLAIN: &str = "0801120e0a066163636573732880e2cfaa064080e2cfaa06";
@@ -54,6 +61,7 @@ fn full() -> Connection {
         owner: InstanceId(0xfedc_ba98_7654_3210),
         fence: 9,
         deadline: Timestamp::from_unix_millis(1_700_000_020_500),
+        lease: Duration::from_secs(20),
         generation: Generation(7),
     });
     connection.doubt = Some(Doubt { since: at(1_700_000_001), attempted: true });
@@ -94,11 +102,16 @@ fn told(entry: &Entry) -> String {
 fn every_record_ever_written_is_read_as_it_was_meant_and_written_the_same() {
     let deleted = Entry::Deleted(Tombstone { generation: Generation(3), at: at(1_700_000_000) });
     for (golden, entry) in
-        [(FULL, Entry::Live(Box::new(full()))), (PLAIN, Entry::Live(Box::new(plain()))), (DELETED, deleted)]
+        [(FULL_WITH_LEASE, Entry::Live(Box::new(full()))), (PLAIN, Entry::Live(Box::new(plain()))), (DELETED, deleted)]
     {
         assert_eq!(hex(&encode(&entry)), golden);
         assert_eq!(told(&decode(&bytes(golden)).unwrap()), told(&entry));
     }
+}
+
+#[test]
+fn a_claim_that_does_not_say_for_how_long_it_holds_holds_for_twenty_seconds() {
+    assert_eq!(told(&decode(&bytes(FULL)).unwrap()), told(&Entry::Live(Box::new(full()))));
 }
 
 #[test]

@@ -66,12 +66,18 @@ impl Installation {
     /// How one instance is started.
     pub(crate) fn command(&self, instance: &str) -> CommandLine {
         let file = self.write_config(instance);
-        vault_engine(["serve", "--config", &file])
+        // What a test sees is what its calls do, unless it says otherwise.
+        vault_engine(["serve", "--config", &file]).env("VAULT_ENGINE_REFRESH__BACKGROUND__ENABLED", "false")
     }
 
     /// Starts one instance, and an engine that calls it.
     pub(crate) async fn serve(&self, instance: &str) -> (Running, Caller) {
-        let (vault, server) = self.command(instance).serving().await;
+        self.serve_as(self.command(instance)).await
+    }
+
+    /// Starts one instance of its own kind, and an engine that calls it.
+    pub(crate) async fn serve_as(&self, command: CommandLine) -> (Running, Caller) {
+        let (vault, server) = command.serving().await;
         (vault, Caller::new(&server, ENGINE, &self.key))
     }
 }

@@ -4,7 +4,9 @@
 #![expect(clippy::print_stdout, reason = "the proof shows its figures to whoever asks with --nocapture")]
 #![expect(clippy::disallowed_methods, reason = "tests have no lifecycle to be drained")]
 
+mod background;
 mod caller;
+mod clocks;
 mod demo;
 mod development;
 mod installation;

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::domain::cause::Cause;
-use crate::domain::connection::{Backoff, Doubt, Generation, InstanceId, OriginFingerprint, Sight};
+use crate::domain::connection::{
+    Backoff, Doubt, Generation, InstanceId, LastRefresh, OriginFingerprint, RefreshOutcome, Sight,
+};
 use crate::domain::secret::{AccessToken, RefreshToken};
 
 const HOUR: i64 = 3_600;
@@ -56,7 +58,14 @@ fn a_token_is_due_when_it_becomes_stale() {
 
 #[test]
 fn a_token_of_seconds_is_not_renewed_all_the_time() {
-    assert_eq!(renewal_at(&connection(Some(2)), &rule()), 60);
+    let mut refreshed = connection(Some(2));
+    refreshed.last_refresh = Some(LastRefresh { at: at(0), outcome: RefreshOutcome::Renewed });
+    assert_eq!(renewal_at(&refreshed, &rule()), 60);
+}
+
+#[test]
+fn a_token_that_was_stored_when_it_had_expired_is_due_at_once() {
+    assert_eq!(renewal_at(&connection(Some(0)), &rule()), 0);
 }
 
 #[test]
