@@ -28,6 +28,15 @@ fn generate_protobuf() -> Result<(), Box<dyn Error>> {
         .type_attribute("vault.v1.PlatformStatus", printed)
         .type_attribute("vault.v1.LastRefresh", printed)
         .type_attribute("vault.v1.TokenInfo", printed)
+        .type_attribute("vault.v1.WatchStatusResponse", printed)
+        .type_attribute(
+            "vault.v1.WatchStatusResponse.event",
+            "#[derive(serde::Serialize)] #[serde(rename_all = \"snake_case\")]",
+        )
+        .type_attribute("vault.v1.SnapshotStart", printed)
+        .type_attribute("vault.v1.ConnectionStatus", printed)
+        .type_attribute("vault.v1.SnapshotEnd", printed)
+        .type_attribute("vault.v1.Heartbeat", printed)
         .type_attribute("vault.v1.DeleteTokenResponse", printed)
         // Messages with secrets in them have a Debug written by hand.
         .skip_debug(["vault.v1.StoreTokenRequest", "vault.v1.GetTokenResponse"])

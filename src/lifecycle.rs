@@ -65,6 +65,10 @@ impl Tasks for Lifecycle {
             }
         });
     }
+
+    fn stopping(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.drain.clone().cancelled_owned())
+    }
 }
 
 async fn signal() {

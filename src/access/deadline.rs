@@ -15,6 +15,7 @@ const LONGEST: Duration = Duration::from_hours(1);
 pub(super) struct Deadline {
     outcome_by: Instant,
     margin: Duration,
+    stated: bool,
 }
 
 // === impl Deadline ===
@@ -24,7 +25,18 @@ impl Deadline {
     pub(super) fn of_a_call(time_limit: Option<Duration>) -> Self {
         let limit = time_limit.map_or(UNSTATED, |limit| limit.min(LONGEST));
         let margin = (limit / 20).clamp(Duration::from_millis(10), Duration::from_millis(250)).min(limit / 4);
-        Self { outcome_by: Instant::now() + limit.saturating_sub(margin), margin }
+        Self { outcome_by: Instant::now() + limit.saturating_sub(margin), margin, stated: time_limit.is_some() }
+    }
+
+    /// Of letting a caller into a stream: however long the stream may last, that takes no longer than a call.
+    pub(super) fn of_an_opening(self) -> Self {
+        let latest = Instant::now() + UNSTATED.saturating_sub(self.margin);
+        Self { outcome_by: self.outcome_by.min(latest), ..self }
+    }
+
+    /// When it is over, if the caller said so.
+    pub(super) fn stated(self) -> Option<Instant> {
+        self.stated.then_some(self.outcome_by)
     }
 
     /// How long a use case may wait that has something better to say than that time is up: it ends before the guard
@@ -63,6 +75,18 @@ mod tests {
             assert_eq!(began.elapsed(), ended, "{limit:?}");
             assert_eq!(deadline.patience(), Duration::ZERO);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_lasts_as_long_as_its_caller_says_and_letting_it_in_as_long_as_a_call() {
+        let (now, seconds) = (Instant::now(), Duration::from_secs);
+        let unstated = Deadline::of_a_call(None);
+        assert_eq!((unstated.stated(), unstated.of_an_opening().outcome_by), (None, unstated.outcome_by));
+        let long = Deadline::of_a_call(Some(seconds(600)));
+        assert_eq!(long.stated(), Some(now + seconds(600) - long.margin));
+        assert_eq!(long.of_an_opening().outcome_by, now + seconds(15) - long.margin);
+        let short = Deadline::of_a_call(Some(seconds(1)));
+        assert_eq!(short.of_an_opening().outcome_by, short.outcome_by);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use crate::domain::method::Method;
 use crate::service::{
     BatchGetStatus, BatchGetStatusQuery, DeleteToken, DeleteTokenAnswer, GetStatus, GetStatusQuery, GetToken,
     GetTokenAnswer, GetTokenQuery, ListTokens, ListTokensAnswer, ListTokensQuery, PlatformStatus, StoreToken,
-    StoreTokenAnswer, StoreTokenCommand, UserStatus,
+    StoreTokenAnswer, StoreTokenCommand, UserStatus, WatchQuery, WatchStatus, Watching,
 };
 
 /// A use case behind the guard.
@@ -129,6 +129,24 @@ impl Door for ListTokens {
 
     fn items(answer: &ListTokensAnswer) -> Option<u64> {
         u64::try_from(answer.tokens.len()).ok()
+    }
+}
+
+impl Door for WatchStatus {
+    const METHOD: Method = Method::WatchStatus;
+    type Query = WatchQuery;
+    type Answer = Watching;
+
+    fn subject(query: &WatchQuery) -> Subject {
+        whole(&query.tenant)
+    }
+
+    async fn run(&self, query: WatchQuery) -> Result<Watching, VaultError> {
+        self.open(query).await
+    }
+
+    fn version(_: &Watching) -> Option<u64> {
+        None
     }
 }
 

@@ -8,9 +8,11 @@ use tokio::time::Instant;
 use super::caller::{Caller, Credentials};
 use super::deadline::Deadline;
 use super::doors::Door;
+use super::record::Record;
 use super::refusal::Refusal;
 use super::registry::{NotVerified, Registry};
-use crate::domain::audit::{AuditAction, AuditEntry, AuditResult, Subject};
+use super::watch::WatchedCall;
+use crate::domain::audit::AuditResult;
 use crate::domain::error::VaultError;
 use crate::domain::id::ConnectionKey;
 use crate::domain::id::RequestId;
@@ -19,7 +21,7 @@ use crate::domain::ports::{AuditSink, AuditUnavailable, Clock, StoreError};
 use crate::service::{
     BatchGetStatus, BatchGetStatusQuery, DeleteToken, DeleteTokenAnswer, GetStatus, GetStatusQuery, GetToken,
     GetTokenAnswer, GetTokenQuery, ListTokens, ListTokensAnswer, ListTokensQuery, PlatformStatus, StoreToken,
-    StoreTokenAnswer, StoreTokenCommand, UserStatus,
+    StoreTokenAnswer, StoreTokenCommand, UserStatus, WatchQuery, WatchStatus,
 };
 
 /// Lets callers through to the use cases, or not.
@@ -40,6 +42,8 @@ pub struct Guard {
     pub batch_get_status: BatchGetStatus,
     /// What may be called.
     pub list_tokens: ListTokens,
+    /// What may be called.
+    pub watch_status: WatchStatus,
     /// What may be called.
     pub delete_token: DeleteToken,
 }
@@ -135,6 +139,30 @@ impl Guard {
         self.pass(call, &self.list_tokens, read).await
     }
 
+    /// Opens a stream of changes. To be let in is bounded by a deadline as every call is; the stream itself lasts until
+    /// its caller's own, if that is stated, or until somebody ends it. Its beginning and its end are written down, the
+    /// end with how many statuses were told.
+    ///
+    /// # Errors
+    ///
+    /// As [`Refusal`] says.
+    pub async fn watch_status(
+        self: &Arc<Self>,
+        mut call: Call,
+        read: impl FnOnce(&Caller) -> Result<WatchQuery, Refusal> + Send,
+    ) -> Result<WatchedCall, Refusal> {
+        let (mut end, caller) = (call.record.of_the_end(), call.caller.clone());
+        call.deadline = call.deadline.of_an_opening();
+        let opened = self
+            .pass(call, &self.watch_status, |caller| {
+                let query = read(caller)?;
+                end.subject = WatchStatus::subject(&query);
+                Ok(query)
+            })
+            .await;
+        opened.map(|watching| WatchedCall::new(Arc::clone(self), caller, watching, end))
+    }
+
     /// Deletes tokens.
     ///
     /// # Errors
@@ -156,7 +184,7 @@ impl Guard {
     /// [`Refusal::Unauthenticated`].
     pub fn admit(&self, arrival: Arrival) -> Result<Call, Refusal> {
         let Arrival { request, method, peer, credentials, time_limit } = arrival;
-        let mut record = Record::begin(self, request, method, peer);
+        let mut record = Record::begin(&self.audit, self.clock.now(), request, method, peer);
         let verified = match &credentials {
             Some(credentials) => self.registry.verify(credentials).map_err(NotVerified::reason),
             None => Err("malformed_credentials"),
@@ -225,96 +253,10 @@ impl Call {
     pub fn patience(&self) -> Duration {
         self.deadline.patience()
     }
-}
 
-/// The audit entry of one call. If it is dropped before it is written, it says so itself.
-struct Record {
-    audit: Arc<dyn AuditSink>,
-    began: Instant,
-    entry: Option<AuditEntry>,
-}
-
-// === impl Record ===
-
-impl Record {
-    fn begin(guard: &Guard, request_id: RequestId, method: Option<Method>, peer: Option<Arc<str>>) -> Self {
-        let (action, reason) = match method {
-            Some(method) => (AuditAction::Call(method), "unreadable_request"),
-            None => (AuditAction::UnknownMethod, "unknown_method"),
-        };
-        let entry = AuditEntry {
-            at: guard.clock.now(),
-            request_id,
-            engine: None,
-            key_id: None,
-            peer,
-            action,
-            subject: Subject::default(),
-            result: AuditResult::Failed,
-            reason,
-            latency: Duration::ZERO,
-            record_version: None,
-            items: None,
-        };
-        Self { audit: Arc::clone(&guard.audit), began: Instant::now(), entry: Some(entry) }
-    }
-
-    /// The request was read. If nothing more is heard of it, the caller went away.
-    fn passes(&mut self, method: Method) {
-        if let Some(entry) = &mut self.entry {
-            entry.action = AuditAction::Call(method);
-            entry.result = AuditResult::Cancelled;
-            entry.reason = "caller_gone";
-        }
-    }
-
-    fn known_as(&mut self, caller: &Caller) {
-        if let Some(entry) = &mut self.entry {
-            entry.engine = Some(caller.engine().clone());
-            entry.key_id = Some(caller.key_id().to_owned());
-        }
-    }
-
-    fn about(&mut self, subject: Subject) {
-        if let Some(entry) = &mut self.entry {
-            entry.subject = subject;
-        }
-    }
-
-    fn tells_of(&mut self, items: Option<u64>) {
-        if let Some(entry) = &mut self.entry {
-            entry.items = items;
-        }
-    }
-
-    async fn write(
-        &mut self,
-        result: AuditResult,
-        reason: &'static str,
-        version: Option<u64>,
-    ) -> Result<(), AuditUnavailable> {
-        match self.close(result, reason, version) {
-            Some(entry) => self.audit.append(entry).await,
-            None => Err(AuditUnavailable),
-        }
-    }
-
-    fn post(&mut self, result: AuditResult, reason: &'static str) {
-        if let Some(entry) = self.close(result, reason, None) {
-            self.audit.post(entry);
-        }
-    }
-
-    fn close(&mut self, result: AuditResult, reason: &'static str, version: Option<u64>) -> Option<AuditEntry> {
-        let latency = self.began.elapsed();
-        self.entry.take().map(|entry| AuditEntry { result, reason, latency, record_version: version, ..entry })
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        if let Some(AuditEntry { result, reason, .. }) = self.entry {
-            self.post(result, reason);
-        }
+    /// When a stream has to end because its caller said so.
+    #[must_use]
+    pub fn until(&self) -> Option<Instant> {
+        self.deadline.stated()
     }
 }

@@ -9,8 +9,10 @@ mod doors;
 mod engine;
 mod engine_key;
 mod guard;
+mod record;
 mod refusal;
 mod registry;
+mod watch;
 
 pub use caller::{Caller, Credentials};
 pub use engine::Engine;
@@ -18,9 +20,11 @@ pub use engine_key::{EngineKey, KeyVerifier, MalformedKey, Pepper};
 pub use guard::{Arrival, Call, Guard};
 pub use refusal::Refusal;
 pub use registry::Registry;
+pub use watch::WatchedCall;
 
 // What passes through the guard: the use cases' own words, so that the transport needs to know nothing behind it.
 pub use crate::service::{
     BatchGetStatusQuery, ConnectionStatus, DeleteTokenAnswer, GetStatusQuery, GetTokenAnswer, GetTokenQuery,
     ListTokensAnswer, ListTokensQuery, PlatformStatus, StoreTokenAnswer, StoreTokenCommand, TokenInfo, UserStatus,
+    WatchEvent, WatchMessage, WatchQuery,
 };

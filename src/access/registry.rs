@@ -9,6 +9,7 @@ use super::caller::{Caller, Credentials};
 use super::engine::Engine;
 use super::engine_key::{EngineKey, KeyVerifier, Pepper, engine_text};
 use crate::domain::id::EngineId;
+use crate::domain::method::Action;
 
 /// All engines that may call.
 pub struct Registry {
@@ -63,6 +64,14 @@ impl Registry {
             (None, Some(_)) => Err(NotVerified::UnknownEngine),
         }
     }
+
+    /// Whether somebody who was let in before would be let in for this now: with the same key, which may have been
+    /// taken away.
+    pub(super) fn still_lets(&self, caller: &Caller, action: Action) -> bool {
+        self.engines.get(caller.engine()).is_some_and(|engine| {
+            engine.actions.contains(&action) && engine.keys.iter().any(|key| key.key_id == caller.key_id())
+        })
+    }
 }
 
 // === impl NotVerified ===
@@ -85,7 +94,6 @@ mod tests {
     use super::*;
     use crate::adapters::system::SystemRandom;
     use crate::domain::id::TenantId;
-    use crate::domain::method::Action;
     use zeroize::Zeroizing;
 
     fn registry() -> (Registry, EngineKey, EngineKey) {
@@ -109,6 +117,19 @@ mod tests {
             let caller = registry.verify(&Credentials::new("action".into(), key.expose())).unwrap();
             assert_eq!((caller.engine().as_str(), caller.key_id()), ("action", key.id()));
         }
+    }
+
+    #[test]
+    fn whoever_was_let_in_is_let_in_still_until_the_key_is_taken_away() {
+        let (mut registry, old, _) = registry();
+        let caller = registry.verify(&Credentials::new("action".into(), old.expose())).unwrap();
+        assert!(registry.still_lets(&caller, Action::Get));
+        assert!(!registry.still_lets(&caller, Action::Watch));
+        let engine = registry.engines.get_mut(caller.engine()).unwrap();
+        let keys = engine.keys.iter().filter(|key| key.key_id != old.id()).cloned().collect();
+        let (id, actions, tenants) = (engine.id.clone(), engine.actions.clone(), engine.tenants.clone());
+        *engine = Arc::new(Engine { id, actions, tenants, keys });
+        assert!(!registry.still_lets(&caller, Action::Get));
     }
 
     #[test]

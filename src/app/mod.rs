@@ -33,7 +33,10 @@ use crate::domain::profile::UrlTemplateError;
 use crate::envelope::{KeyLimits, Sealer, TenantKeys, Tickets, UserKeys};
 use crate::lifecycle::Lifecycle;
 use crate::refresher::{BackgroundSettings, RefreshSettings, Refresher, RefresherParts, Scheduler};
-use crate::service::{BatchGetStatus, DeleteToken, GetStatus, GetToken, ListTokens, Records, StoreToken};
+use crate::service::{
+    BatchGetStatus, DeleteToken, GetStatus, GetToken, ListTokens, Records, StoreToken, WatchLimits, WatchParts,
+    WatchStatus,
+};
 
 /// What engine keys are peppered with is derived for this purpose.
 const ENGINE_KEYS: &str = "engine keys";
@@ -99,6 +102,7 @@ pub enum StartError {
 }
 
 /// Store and keys: what stands under everything else.
+#[derive(Clone)]
 pub struct Foundation {
     /// Where records are.
     pub store: Arc<dyn Store>,
@@ -184,6 +188,20 @@ impl App {
     /// When something it cannot do without is missing.
     pub async fn assemble(config: Config, lifecycle: &Lifecycle, made: &[MadeEngine]) -> Result<Self, StartError> {
         let foundation = Foundation::lay(&config, lifecycle).await?;
+        Self::over(foundation, config, lifecycle, made).await
+    }
+
+    /// Puts the vault together over what stands already. Any number of them stand on one foundation.
+    ///
+    /// # Errors
+    ///
+    /// When something it cannot do without is missing.
+    pub async fn over(
+        foundation: Foundation,
+        config: Config,
+        lifecycle: &Lifecycle,
+        made: &[MadeEngine],
+    ) -> Result<Self, StartError> {
         let audit = Arc::new(open_audit(&config.audit)?);
         let clock = Arc::clone(&foundation.clock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
@@ -205,6 +223,13 @@ impl App {
             ..RefreshSettings::default()
         };
         let background = config.refresh.background;
+        let watch = WatchLimits {
+            streams: config.watch.streams,
+            streams_per_engine: config.watch.streams_per_engine,
+            slow_reader: config.watch.slow_reader,
+            heartbeat: config.watch.heartbeat,
+            ..WatchLimits::default()
+        };
         let environment = config.environment.clone();
         let catalog = Arc::new(catalog(config)?);
         let user_keys = Arc::new(UserKeys::new(
@@ -219,6 +244,18 @@ impl App {
         let sealer = Sealer::new(environment, user_keys, Arc::clone(&random));
         let records =
             Arc::new(Records::new(Arc::clone(&foundation.store), sealer, Arc::clone(&catalog), Arc::clone(&clock)));
+        let watch_status = WatchStatus::new(
+            WatchParts {
+                records: Arc::clone(&records),
+                index: Arc::clone(&foundation.index),
+                catalog: Arc::clone(&catalog),
+                clock: Arc::clone(&clock),
+                random: Arc::clone(&random),
+                tickets: Arc::clone(&tickets),
+                tasks: Arc::new(lifecycle.clone()),
+            },
+            watch,
+        );
         let refresher = Refresher::new(
             RefresherParts {
                 records: Arc::clone(&records),
@@ -260,6 +297,7 @@ impl App {
                 clock: Arc::clone(&clock),
                 tickets,
             },
+            watch_status,
             delete_token: DeleteToken { records: Arc::clone(&records), clock: Arc::clone(&clock) },
         };
         let kinds = (foundation.store.kind(), foundation.keys_kind);

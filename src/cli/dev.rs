@@ -40,8 +40,8 @@ pub(super) struct Args {
 /// The engines every development vault has, and what each may do.
 pub(super) const ENGINES: [(&str, &[Action]); 3] = [
     ("action", &[Action::Get]),
-    ("sync", &[Action::Status, Action::Get, Action::Store, Action::List]),
-    ("local", &[Action::Store, Action::Get, Action::Status, Action::Delete, Action::List]),
+    ("sync", &[Action::Status, Action::Get, Action::Store, Action::List, Action::Watch]),
+    ("local", &Action::ALL),
 ];
 
 pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {

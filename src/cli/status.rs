@@ -1,5 +1,7 @@
 //! `vault-engine status`: a user's connections, through a running vault.
 
+mod watch;
+
 use std::process::ExitCode;
 
 use super::client::{ClientArgs, explain};
@@ -11,18 +13,28 @@ use crate::pb::vault_v1::{GetStatusRequest, LastRefresh, PlatformStatus};
 pub(super) struct Args {
     #[command(flatten)]
     client: ClientArgs,
-    /// The user
-    user_id: String,
+    /// The user; with --watch, without one: all users of the tenant
+    #[arg(required_unless_present = "watch")]
+    user_id: Option<String>,
     /// Only these platforms; all by default
     platforms: Vec<String>,
-    /// Print what the vault answers as JSON
+    /// Go on with every change, until interrupted
+    #[arg(long)]
+    watch: bool,
+    /// Stop watching after so many seconds
+    #[arg(long = "for", value_name = "SECONDS", requires = "watch", value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: Option<u64>,
+    /// Print what the vault answers as JSON; with --watch, one message per line
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
-    let message =
-        GetStatusRequest { user_id: args.user_id, platforms: args.platforms, tenant: args.client.tenant.clone() };
+    if args.watch {
+        return watch::run(args).await;
+    }
+    let tenant = args.client.tenant.clone();
+    let message = GetStatusRequest { user_id: args.user_id.unwrap_or_default(), platforms: args.platforms, tenant };
     let mut connection = args.client.connect().await?;
     let request = connection.request(message);
     let answer = connection.vault.get_status(request).await.map_err(|status| explain(&status))?.into_inner();

@@ -15,6 +15,7 @@ mod refresh;
 mod secret;
 mod server;
 mod store;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ pub use platforms::PlatformConfig;
 pub use refresh::{BackgroundConfig, RefreshConfig};
 pub use server::ServerConfig;
 pub use store::{RedisConfig, RedisTlsConfig, StoreConfig};
+pub use watch::WatchConfig;
 
 use crate::document::{Document, Fault, Limits, Mismatch, Node, Section};
 use crate::domain::id::{Environment, PlatformId};
@@ -71,6 +73,8 @@ pub struct Config {
     pub log: LogConfig,
     /// How refreshes are paced.
     pub refresh: RefreshConfig,
+    /// How many may watch, and how patiently.
+    pub watch: WatchConfig,
 }
 
 /// What the readers of the sections have in common.
@@ -131,6 +135,7 @@ fn config(section: &mut Section<'_>, variables: &BTreeMap<String, String>) -> Op
     let audit = section.section("audit", |section| audit::read(section, &context));
     let log = section.section("log", log::read);
     let refresh = section.section("refresh", refresh::read);
+    let watch = section.section("watch", watch::read);
     Some(Config {
         environment: environment?,
         server,
@@ -146,6 +151,7 @@ fn config(section: &mut Section<'_>, variables: &BTreeMap<String, String>) -> Op
         audit: audit?,
         log: log?,
         refresh: refresh?,
+        watch: watch?,
     })
 }
 

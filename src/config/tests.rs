@@ -215,7 +215,7 @@ fn an_engine_has_an_id_of_its_own_something_to_do_and_a_key() {
     );
     for expected in [
         "config.yaml:3: engines[0].actions: must name at least one action",
-        "config.yaml:4: engines[1].actions[1]: must be one of `get`, `status`, `store`, `delete`, `list`",
+        "config.yaml:4: engines[1].actions[1]: must be one of `get`, `status`, `store`, `delete`, `list`, `watch`",
         "config.yaml:4: engines[1].keys: must hold at least one key",
         "config.yaml:4: engines[1].id: is used twice: `e`",
     ] {

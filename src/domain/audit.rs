@@ -55,6 +55,8 @@ pub enum AuditAction {
     UnknownMethod,
     /// A refresh at the platform, on behalf of whoever asked for the token.
     Refresh,
+    /// The end of a stream that was opened before.
+    StreamEnd,
 }
 
 /// How an operation ended.
@@ -80,6 +82,7 @@ impl AuditAction {
             Self::Call(method) => method.action().as_str(),
             Self::UnknownMethod => "unknown",
             Self::Refresh => "refresh",
+            Self::StreamEnd => "watch_end",
         }
     }
 }

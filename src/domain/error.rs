@@ -44,6 +44,15 @@ pub enum VaultError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// There are as many streams as there may be, of this engine or in all.
+    #[error("there are too many streams")]
+    TooManyStreams,
+    /// Messages waited too long for their reader.
+    #[error("the stream was read too slowly")]
+    SlowReader,
+    /// This instance is stopping.
+    #[error("this instance is stopping")]
+    Stopping,
     /// The record kept changing underneath the call.
     #[error("the record kept changing underneath this call")]
     WriteContended,
@@ -151,6 +160,9 @@ impl VaultError {
             Self::AppMisconfigured => "app_misconfigured",
             Self::Contended { .. } => "refresh_contended",
             Self::TooManyWaiters { .. } => "too_many_waiters",
+            Self::TooManyStreams => "too_many_streams",
+            Self::SlowReader => "slow_reader",
+            Self::Stopping => "stopping",
             Self::WriteContended => "write_contended",
             Self::Store(_) => "store_unavailable",
             Self::Keys(KeyError::Unavailable(_)) => "keys_unavailable",

@@ -16,6 +16,8 @@ pub enum Action {
     Delete,
     /// List the connections of a tenant.
     List,
+    /// Be told of every change of status.
+    Watch,
 }
 
 /// A method of `vault.v1`. Adding one without saying which action it is does not compile.
@@ -31,6 +33,8 @@ pub enum Method {
     BatchGetStatus,
     /// `TokenVault.ListTokens`
     ListTokens,
+    /// `TokenVault.WatchStatus`
+    WatchStatus,
     /// `TokenVault.DeleteToken`
     DeleteToken,
 }
@@ -39,7 +43,7 @@ pub enum Method {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Get, Self::Status, Self::Store, Self::Delete, Self::List];
+    pub const ALL: [Self; 6] = [Self::Get, Self::Status, Self::Store, Self::Delete, Self::List, Self::Watch];
 
     /// The word for it in configuration and audit lines.
     #[must_use]
@@ -50,6 +54,7 @@ impl Action {
             Self::Store => "store",
             Self::Delete => "delete",
             Self::List => "list",
+            Self::Watch => "watch",
         }
     }
 }
@@ -62,7 +67,7 @@ impl fmt::Display for Action {
 
 /// The text names no action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be one of `get`, `status`, `store`, `delete`, `list`")]
+#[error("must be one of `get`, `status`, `store`, `delete`, `list`, `watch`")]
 pub struct UnknownAction;
 
 impl FromStr for Action {
@@ -77,8 +82,15 @@ impl FromStr for Action {
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::StoreToken, Self::GetToken, Self::GetStatus, Self::BatchGetStatus, Self::ListTokens, Self::DeleteToken];
+    pub const ALL: [Self; 7] = [
+        Self::StoreToken,
+        Self::GetToken,
+        Self::GetStatus,
+        Self::BatchGetStatus,
+        Self::ListTokens,
+        Self::WatchStatus,
+        Self::DeleteToken,
+    ];
 
     /// The path a call to it is routed by.
     #[must_use]
@@ -89,6 +101,7 @@ impl Method {
             Self::GetStatus => "/vault.v1.TokenVault/GetStatus",
             Self::BatchGetStatus => "/vault.v1.TokenVault/BatchGetStatus",
             Self::ListTokens => "/vault.v1.TokenVault/ListTokens",
+            Self::WatchStatus => "/vault.v1.TokenVault/WatchStatus",
             Self::DeleteToken => "/vault.v1.TokenVault/DeleteToken",
         }
     }
@@ -107,6 +120,7 @@ impl Method {
             Self::GetToken => Action::Get,
             Self::GetStatus | Self::BatchGetStatus => Action::Status,
             Self::ListTokens => Action::List,
+            Self::WatchStatus => Action::Watch,
             Self::DeleteToken => Action::Delete,
         }
     }

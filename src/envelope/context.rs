@@ -18,6 +18,8 @@ pub enum Kind {
     OutboxEntry = 5,
     /// Where the next page of a listing begins.
     PageToken = 6,
+    /// Where a stream broke off.
+    ResumeToken = 7,
 }
 
 /// The place a sealed thing belongs to, in canonical bytes. Never stored: whoever opens recomputes it from what was

@@ -183,6 +183,9 @@ fn pause_after(error: &VaultError) -> Duration {
         VaultError::Missing
         | VaultError::ReauthRequired { .. }
         | VaultError::WriteContended
+        | VaultError::TooManyStreams
+        | VaultError::SlowReader
+        | VaultError::Stopping
         | VaultError::Store(_)
         | VaultError::Keys(_)
         | VaultError::Audit(_) => SHORTEST_REST,

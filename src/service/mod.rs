@@ -1,4 +1,4 @@
-//! The use cases, one file per RPC, and the records they work on.
+//! The use cases, one module per RPC, and the records they work on.
 //!
 //! A use case is handed checked values from somebody who has been let in; who may call it is decided elsewhere.
 
@@ -13,6 +13,7 @@ mod platform_status;
 mod records;
 mod sightings;
 mod store_token;
+mod watch;
 
 pub use batch_get_status::{BatchGetStatus, BatchGetStatusQuery, UserStatus};
 pub use delete_token::{DeleteToken, DeleteTokenAnswer};
@@ -22,6 +23,7 @@ pub use list_tokens::{ListTokens, ListTokensAnswer, ListTokensQuery, TokenInfo};
 pub use platform_status::{ConnectionStatus, PlatformStatus};
 pub use records::{Loaded, Records};
 pub use store_token::{StoreToken, StoreTokenAnswer, StoreTokenCommand};
+pub use watch::{WatchEvent, WatchLimits, WatchMessage, WatchParts, WatchQuery, WatchStatus, Watching};
 
 use crate::domain::catalog::{Catalog, Platform};
 use crate::domain::error::{Fault, InvalidArgument};

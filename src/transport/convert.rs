@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 
 use super::status;
 use crate::access::{
     BatchGetStatusQuery, Caller, ConnectionStatus, DeleteTokenAnswer, GetStatusQuery, GetTokenAnswer, GetTokenQuery,
     ListTokensAnswer, ListTokensQuery, PlatformStatus, Refusal, StoreTokenAnswer, StoreTokenCommand, TokenInfo,
-    UserStatus,
+    UserStatus, WatchEvent, WatchMessage, WatchQuery,
 };
 use crate::domain::connection::{LastRefresh, RefreshOutcome};
 use crate::domain::error::{Fault, InvalidArgument};
@@ -196,6 +197,37 @@ pub(super) fn list_tokens_answer(answer: ListTokensAnswer) -> pb::ListTokensResp
         tokens: answer.tokens.into_iter().map(token).collect(),
         next_page_token: answer.next_page_token,
     }
+}
+
+pub(super) fn watch_status(
+    caller: &Caller,
+    request: pb::WatchStatusRequest,
+    until: Option<Instant>,
+) -> Result<WatchQuery, Refusal> {
+    let tenant = caller.tenant(&request.tenant)?;
+    Ok(WatchQuery {
+        engine: caller.engine().clone(),
+        tenant,
+        users: users(&request.user_ids)?.into_iter().collect(),
+        platforms: platforms(&request.platforms, MAX_FILTER_PLATFORMS)?.into_iter().collect(),
+        resume_token: request.resume_token,
+        until,
+    })
+}
+
+pub(super) fn watch_message(message: WatchMessage) -> pb::WatchStatusResponse {
+    use pb::watch_status_response::Event;
+    let event = match message.event {
+        WatchEvent::SnapshotStart { reset } => Event::SnapshotStart(pb::SnapshotStart { reset }),
+        WatchEvent::Connection { user, version, status } => Event::Connection(pb::ConnectionStatus {
+            user_id: user.to_string(),
+            version: version.0,
+            status: Some(platform_status(status)),
+        }),
+        WatchEvent::SnapshotEnd => Event::SnapshotEnd(pb::SnapshotEnd {}),
+        WatchEvent::Heartbeat => Event::Heartbeat(pb::Heartbeat {}),
+    };
+    pb::WatchStatusResponse { event: Some(event), resume_token: message.resume_token }
 }
 
 pub(super) fn delete_token(caller: &Caller, request: &pb::DeleteTokenRequest) -> Result<ConnectionKey, Refusal> {

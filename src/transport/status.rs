@@ -118,6 +118,9 @@ const fn face(refusal: &Refusal) -> (Code, ErrorReason, &'static str) {
         VaultError::ProviderUnavailable { .. } => (Code::Unavailable, R::ProviderUnavailable, "retry"),
         VaultError::Contended { .. } => (Code::Unavailable, R::RefreshContended, "retry"),
         VaultError::TooManyWaiters { .. } => (Code::ResourceExhausted, R::TooManyWaiters, "retry"),
+        VaultError::TooManyStreams => (Code::ResourceExhausted, R::TooManyStreams, "retry"),
+        VaultError::SlowReader => (Code::ResourceExhausted, R::SlowReader, "retry"),
+        VaultError::Stopping => (Code::Unavailable, R::Stopping, "retry"),
         VaultError::WriteContended => (Code::Aborted, R::WriteContended, "retry"),
         VaultError::Store(_) => (Code::Unavailable, R::StoreUnavailable, "retry"),
         VaultError::Keys(KeyError::Unavailable(_)) => (Code::Unavailable, R::KeysUnavailable, "retry"),
@@ -135,7 +138,10 @@ const fn retry_after(refusal: &Refusal) -> Option<Duration> {
         VaultError::ProviderUnavailable { retry_after, .. }
         | VaultError::Contended { retry_after }
         | VaultError::TooManyWaiters { retry_after } => Some(*retry_after),
-        VaultError::WriteContended
+        VaultError::TooManyStreams
+        | VaultError::SlowReader
+        | VaultError::Stopping
+        | VaultError::WriteContended
         | VaultError::Store(_)
         | VaultError::Keys(KeyError::Unavailable(_))
         | VaultError::Audit(_) => Some(SOON),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use tonic::{Extensions, Request, Response, Status};
 
 use super::context::CallContext;
@@ -14,7 +16,7 @@ use crate::pb::vault_v1::token_vault_server::TokenVault;
 use crate::pb::vault_v1::{
     BatchGetStatusRequest, BatchGetStatusResponse, DeleteTokenRequest, DeleteTokenResponse, GetStatusRequest,
     GetStatusResponse, GetTokenRequest, GetTokenResponse, ListTokensRequest, ListTokensResponse, StoreTokenRequest,
-    StoreTokenResponse,
+    StoreTokenResponse, WatchStatusRequest, WatchStatusResponse,
 };
 
 /// The service, in front of the guard.
@@ -64,6 +66,24 @@ impl TokenVault for TokenVaultApi {
         let read = |caller: &_| convert::list_tokens(caller, message, patience);
         let answer = self.guard.list_tokens(call, read).await;
         answer.map(convert::list_tokens_answer).map(Response::new).map_err(|refusal| refuse(&id, &refusal))
+    }
+
+    type WatchStatusStream = BoxStream<'static, Result<WatchStatusResponse, Status>>;
+
+    async fn watch_status(
+        &self,
+        request: Request<WatchStatusRequest>,
+    ) -> Result<Response<Self::WatchStatusStream>, Status> {
+        let (_, mut extensions, message) = request.into_parts();
+        let (call, id) = call(&mut extensions)?;
+        let until = call.until();
+        let opened = self.guard.watch_status(call, |caller| convert::watch_status(caller, message, until)).await;
+        let watched = opened.map_err(|refusal| refuse(&id, &refusal))?;
+        let messages = watched.map(move |message| match message {
+            Ok(message) => Ok(convert::watch_message(message)),
+            Err(refusal) => Err(refuse(&id, &refusal)),
+        });
+        Ok(Response::new(Box::pin(messages)))
     }
 
     async fn delete_token(

@@ -29,7 +29,7 @@ fn while_the_store_hangs_every_method_answers_within_the_deadline_and_writes_it_
             let told = (line["engine"].as_str(), line["result"].as_str(), line["reason"].as_str());
             assert_eq!(told, (Some("local"), Some("failed"), Some("store_unavailable")), "{path}");
             assert_eq!(line["tenant"], "default", "{path}");
-            let of_many = ["BatchGetStatus", "ListTokens"].iter().any(|method| path.ends_with(method));
+            let of_many = ["BatchGetStatus", "ListTokens", "WatchStatus"].iter().any(|method| path.ends_with(method));
             assert_eq!(line["user"].as_str(), (!of_many).then_some("u1"), "{path}");
         }
     });

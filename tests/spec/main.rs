@@ -25,4 +25,5 @@ mod list_tokens;
 mod matrix;
 mod store_token;
 mod tenants;
+mod watch_status;
 mod wire;

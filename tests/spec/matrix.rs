@@ -20,7 +20,7 @@ struct Row {
     may: &'static [&'static str],
 }
 
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 7] = [
     Row {
         method: "vault.v1.TokenVault.StoreToken",
         request: r#"{"user_id":"u1","platform":"plain","access_token":"abcd"}"#,
@@ -34,6 +34,7 @@ const ROWS: [Row; 6] = [
     Row { method: "vault.v1.TokenVault.GetStatus", request: r#"{"user_id":"u1"}"#, may: &["sync", "local"] },
     Row { method: "vault.v1.TokenVault.BatchGetStatus", request: r#"{"user_ids":["u1"]}"#, may: &["sync", "local"] },
     Row { method: "vault.v1.TokenVault.ListTokens", request: "{}", may: &["sync", "local"] },
+    Row { method: "vault.v1.TokenVault.WatchStatus", request: "{}", may: &["sync", "local"] },
     Row {
         method: "vault.v1.TokenVault.DeleteToken",
         request: r#"{"user_id":"u1","platform":"plain"}"#,

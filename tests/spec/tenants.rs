@@ -3,6 +3,7 @@
 use tonic::Code;
 use vault_engine::pb::vault_v1::{
     BatchGetStatusRequest, DeleteTokenRequest, GetStatusRequest, GetTokenRequest, ListTokensRequest, StoreTokenRequest,
+    WatchStatusRequest,
 };
 
 use crate::harness::{Ask as _, Caller, Refused, Setup, Tokens, USER, Vault, delete, get, spec, status};
@@ -36,12 +37,14 @@ async fn refusals(vault: &Vault, caller: &Caller, tenant: &str) -> Vec<Refused> 
         ..BatchGetStatusRequest::default()
     };
     let list = ListTokensRequest { tenant: tenant.to_owned(), ..ListTokensRequest::default() };
+    let watch = WatchStatusRequest { tenant: tenant.to_owned(), ..WatchStatusRequest::default() };
     let asked = [
         (StoreTokenRequest::PATH, store.encode_to_vec()),
         (GetTokenRequest::PATH, get_in(tenant).encode_to_vec()),
         (GetStatusRequest::PATH, status_in(tenant).encode_to_vec()),
         (BatchGetStatusRequest::PATH, batch.encode_to_vec()),
         (ListTokensRequest::PATH, list.encode_to_vec()),
+        (WatchStatusRequest::PATH, watch.encode_to_vec()),
         (DeleteTokenRequest::PATH, delete_in(tenant).encode_to_vec()),
     ];
     let mut refused = Vec::new();

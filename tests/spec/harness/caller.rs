@@ -6,13 +6,15 @@ use bytes::{Buf as _, BufMut as _, Bytes};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message as _;
+use tokio::time::timeout;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
-use tonic::transport::Channel;
-use tonic::{Extensions, Request, Status};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Extensions, Request, Response, Status, Streaming};
+use vault_engine::pb::vault_v1::{WatchStatusRequest, WatchStatusResponse};
 
 use super::answers::{Refused, Witness, request_id};
-use super::requests::Ask;
+use super::requests::{Ask, PATIENCE};
 
 /// Somebody who calls.
 #[derive(Clone)]
@@ -26,6 +28,12 @@ pub(crate) struct Caller {
 pub(crate) struct Answer {
     pub(crate) body: Bytes,
     pub(crate) request_id: String,
+}
+
+/// A stream of changes.
+pub(crate) struct Watch {
+    messages: Streaming<Bytes>,
+    witness: Arc<Witness>,
 }
 
 /// Messages as bytes: what is sent and received is up to the test.
@@ -55,6 +63,11 @@ impl Caller {
 
     /// Calls any path with any bytes.
     pub(crate) async fn send(&self, path: &str, message: Vec<u8>) -> Result<Answer, Refused> {
+        if path == WatchStatusRequest::PATH {
+            // Of a stream that never ends by itself the first message is the answer.
+            let first = self.stream(path, message).await?.message().await.map_err(|status| self.refused(status))?;
+            return Ok(Answer { body: first.unwrap(), request_id: String::new() });
+        }
         let mut grpc = tonic::client::Grpc::new(self.channel.clone());
         grpc.ready().await.unwrap();
         let metadata = MetadataMap::from_headers(self.headers.clone());
@@ -66,16 +79,60 @@ impl Caller {
                 self.witness.saw(path, &metadata, &body);
                 Ok(Answer { body, request_id: request_id(&metadata) })
             }
-            Err(status) => {
-                self.witness.was_refused(&status);
-                Err(status.into())
-            }
+            Err(status) => Err(self.refused(status)),
         }
+    }
+
+    /// Opens a stream.
+    pub(crate) async fn watch(&self, message: WatchStatusRequest) -> Result<Watch, Refused> {
+        let messages = self.stream(WatchStatusRequest::PATH, message.encode_to_vec()).await?;
+        Ok(Watch { messages, witness: Arc::clone(&self.witness) })
+    }
+
+    /// Over a connection on which little may be under way to a caller that does not read.
+    pub(crate) async fn reading_little(mut self, url: String) -> Self {
+        let endpoint = Endpoint::from_shared(url).unwrap();
+        let endpoint = endpoint.initial_stream_window_size(1_024).initial_connection_window_size(65_535);
+        self.channel = endpoint.connect().await.unwrap();
+        self
+    }
+
+    async fn stream(&self, path: &str, message: Vec<u8>) -> Result<Streaming<Bytes>, Refused> {
+        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
+        grpc.ready().await.unwrap();
+        let metadata = MetadataMap::from_headers(self.headers.clone());
+        let request = Request::from_parts(metadata, Extensions::default(), Bytes::from(message));
+        let opened = grpc.server_streaming(request, path.parse().unwrap(), AsItIs).await;
+        opened.map(Response::into_inner).map_err(|status| self.refused(status))
+    }
+
+    fn refused(&self, status: Status) -> Refused {
+        self.witness.was_refused(&status);
+        status.into()
     }
 
     /// The connection itself, for services that are not the vault's own.
     pub(crate) fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// The next message, or how it ended: `None` if well.
+    pub(crate) async fn next(&mut self) -> Option<Result<WatchStatusResponse, Refused>> {
+        match timeout(PATIENCE, self.messages.message()).await.expect("the stream is silent") {
+            Ok(Some(message)) => {
+                self.witness.saw(WatchStatusRequest::PATH, &MetadataMap::new(), &message);
+                Some(Ok(WatchStatusResponse::decode(message).unwrap()))
+            }
+            Ok(None) => None,
+            Err(status) => {
+                self.witness.was_refused(&status);
+                Some(Err(status.into()))
+            }
+        }
     }
 }
 

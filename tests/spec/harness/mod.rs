@@ -14,7 +14,7 @@ mod trail;
 mod vault;
 
 pub(crate) use self::answers::Refused;
-pub(crate) use self::caller::Caller;
+pub(crate) use self::caller::{Caller, Watch};
 pub(crate) use self::requests::{Ask, USER, delete, get, now, status, until};
 pub(crate) use self::setup::{Setup, spec};
 pub(crate) use self::vault::{Tokens, Vault};

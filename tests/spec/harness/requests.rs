@@ -12,7 +12,7 @@ use vault_engine::pb::vault_v1 as pb;
 pub(crate) const USER: &str = "u1";
 
 /// How long anything may take to come about.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A request message: which method it is for, and what comes back.
 pub(crate) trait Ask: Message {
@@ -43,6 +43,11 @@ impl Ask for pb::BatchGetStatusRequest {
 impl Ask for pb::ListTokensRequest {
     const PATH: &str = "/vault.v1.TokenVault/ListTokens";
     type Answer = pb::ListTokensResponse;
+}
+
+impl Ask for pb::WatchStatusRequest {
+    const PATH: &str = "/vault.v1.TokenVault/WatchStatus";
+    type Answer = pb::WatchStatusResponse;
 }
 
 impl Ask for pb::DeleteTokenRequest {

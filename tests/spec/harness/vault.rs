@@ -33,7 +33,7 @@ use crate::redis::{RedisOptions, RedisServer};
 /// Who may call: id, actions, tenants.
 const ENGINES: [(&str, &[Action], &[&str]); 5] = [
     ("action", &[Action::Get], &["default"]),
-    ("sync", &[Action::Status, Action::Get, Action::Store, Action::List], &["default"]),
+    ("sync", &[Action::Status, Action::Get, Action::Store, Action::List, Action::Watch], &["default"]),
     ("local", &Action::ALL, &["default"]),
     ("acme", &Action::ALL, &["acme"]),
     ("broker", &Action::ALL, &["acme", "globex"]),
@@ -56,7 +56,12 @@ struct Running {
     lifecycle: Lifecycle,
     guard: Weak<Guard>,
     server: JoinHandle<Result<(), ServeError>>,
+    url: String,
     channel: Channel,
+    /// For another instance to stand on.
+    foundation: Foundation,
+    /// Another instance on the same store.
+    other: Option<Box<Running>>,
 }
 
 /// What a platform issued at a consent or a refresh: secrets unlike any others.
@@ -146,6 +151,26 @@ impl Vault {
     pub(crate) fn as_nobody(&self) -> Caller {
         let running = self.running.lock().unwrap();
         Caller::new(running.as_ref().unwrap().channel.clone(), Arc::clone(&self.witness))
+    }
+
+    /// Starts another instance on the same store.
+    pub(crate) async fn start_another(&self) {
+        let foundation = self.running.lock().unwrap().as_ref().unwrap().foundation.clone();
+        let other = self.run(Some(foundation)).await;
+        self.running.lock().unwrap().as_mut().unwrap().other = Some(Box::new(other));
+    }
+
+    /// An engine that calls the other instance.
+    pub(crate) fn as_engine_of_another(&self, engine: &str) -> Caller {
+        let running = self.running.lock().unwrap();
+        let channel = running.as_ref().unwrap().other.as_ref().unwrap().channel.clone();
+        let caller = Caller::new(channel, Arc::clone(&self.witness));
+        caller.and("x-engine-id", engine).and("x-engine-key", self.key_of(engine))
+    }
+
+    /// Where it serves.
+    pub(crate) fn url(&self) -> String {
+        self.running.lock().unwrap().as_ref().unwrap().url.clone()
     }
 
     /// The key of an engine.
@@ -247,7 +272,9 @@ impl Vault {
     /// The line about one call, which may be written after the call was answered.
     pub(crate) async fn audit_of(&self, request_id: &str) -> Value {
         until("a line in the audit trail", async || {
-            let is_call = |line: &&Value| line["request_id"] == request_id && line["action"] != "refresh";
+            let beside = ["refresh", "watch_end"];
+            let is_call =
+                |line: &&Value| line["request_id"] == request_id && !beside.contains(&line["action"].as_str().unwrap());
             let trail = self.audit();
             let lines: Vec<&Value> = trail.iter().filter(is_call).collect();
             assert!(lines.len() < 2, "two lines about one call: {lines:?}");
@@ -271,9 +298,15 @@ impl Vault {
 
     /// Waits until nothing runs any more that outlives its call.
     pub(super) async fn settle(&self) {
-        let lifecycle = self.running.lock().unwrap().as_ref().map(|running| running.lifecycle.clone());
-        let ended = lifecycle.unwrap().finish(Duration::from_secs(5)).await;
-        assert!(ended, "the test is over and the vault still works");
+        let lifecycles: Vec<Lifecycle> = {
+            let running = self.running.lock().unwrap();
+            let running = running.as_ref().unwrap();
+            [Some(running), running.other.as_deref()].into_iter().flatten().map(|one| one.lifecycle.clone()).collect()
+        };
+        for lifecycle in lifecycles {
+            let ended = lifecycle.finish(Duration::from_secs(5)).await;
+            assert!(ended, "the test is over and the vault still works");
+        }
     }
 
     /// Looks for the test's secrets wherever they must not be. Everything of the vault has ended before.
@@ -296,12 +329,16 @@ impl Vault {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the server under test is what this test waits for")]
-    async fn launch(&self) {
+    async fn run(&self, foundation: Option<Foundation>) -> Running {
         let made: Vec<MadeEngine> = ENGINES.iter().map(|engine| self.made_engine(engine)).collect();
         let config = self.config();
-        let reflection = if config.server.reflection { Reflection::On } else { Reflection::Off };
         let lifecycle = Lifecycle::default();
-        let guard = App::assemble(config, &lifecycle, &made).await.unwrap().guard;
+        let foundation = match foundation {
+            Some(foundation) => foundation,
+            None => Foundation::lay(&config, &lifecycle).await.unwrap(),
+        };
+        let reflection = if config.server.reflection { Reflection::On } else { Reflection::Off };
+        let guard = App::over(foundation.clone(), config, &lifecycle, &made).await.unwrap().guard;
         let weak = Arc::downgrade(&guard);
         let free = ([127, 0, 0, 1], 0).into();
         let server = Server::bind(free, guard, reflection, ServerLimits::default(), 7).await.unwrap();
@@ -316,8 +353,13 @@ impl Vault {
             }
         };
         let server = tokio::spawn(server.serve(drained));
-        let channel = Endpoint::from_shared(url).unwrap().tcp_nodelay(true).connect_lazy();
-        *self.running.lock().unwrap() = Some(Running { lifecycle, guard: weak, server, channel });
+        let channel = Endpoint::from_shared(url.clone()).unwrap().tcp_nodelay(true).connect_lazy();
+        Running { lifecycle, guard: weak, server, url, channel, foundation, other: None }
+    }
+
+    async fn launch(&self) {
+        let running = self.run(None).await;
+        *self.running.lock().unwrap() = Some(running);
     }
 
     fn config(&self) -> Config {
@@ -325,12 +367,15 @@ impl Vault {
     }
 
     async fn stop(&self) {
-        let Running { lifecycle, guard, server, channel } = self.running.lock().unwrap().take().unwrap();
-        drop(channel);
-        lifecycle.drain();
-        server.await.unwrap().unwrap();
-        assert!(lifecycle.finish(Duration::from_secs(5)).await, "asked to stop, and still works");
-        until("the end of the last connection", async || (guard.strong_count() == 0).then_some(())).await;
+        let mut running = self.running.lock().unwrap().take();
+        while let Some(Running { lifecycle, guard, server, channel, foundation, other, .. }) = running {
+            drop((channel, foundation));
+            lifecycle.drain();
+            server.await.unwrap().unwrap();
+            assert!(lifecycle.finish(Duration::from_secs(5)).await, "asked to stop, and still works");
+            until("the end of the last connection", async || (guard.strong_count() == 0).then_some(())).await;
+            running = other.map(|other| *other);
+        }
     }
 
     fn made_engine(&self, (name, actions, tenants): &(&str, &[Action], &[&str])) -> MadeEngine {

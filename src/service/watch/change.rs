@@ -1,0 +1,73 @@
+//! What a change amounts to: found out once, by whoever needs it first.
+
+use tokio::sync::OnceCell;
+
+use super::WatchParts;
+use crate::domain::connection::Entry;
+use crate::domain::error::VaultError;
+use crate::domain::ports::{Change, ChangeCursor, Partition, Version};
+use crate::service::{ConnectionStatus, Loaded, PlatformStatus};
+
+/// Changes of one partition, one after the other.
+pub(super) struct Batch {
+    /// The place before the first.
+    pub(super) from: ChangeCursor,
+    /// The changes.
+    pub(super) changes: Vec<Noted>,
+}
+
+/// A change, the place after it, and what it amounts to once that is known. No token is in it.
+pub(super) struct Noted {
+    pub(super) partition: Partition,
+    pub(super) change: Change,
+    pub(super) after: ChangeCursor,
+    amounts_to: OnceCell<Option<(Version, PlatformStatus)>>,
+}
+
+// === impl Batch ===
+
+impl Batch {
+    pub(super) fn new(partition: Partition, from: ChangeCursor, changes: Vec<(Change, ChangeCursor)>) -> Self {
+        let noted = |(change, after)| Noted { partition, change, after, amounts_to: OnceCell::new() };
+        Self { from, changes: changes.into_iter().map(noted).collect() }
+    }
+
+    /// What comes after this place, if the place is in here and not at the end.
+    pub(super) fn after(&self, cursor: &ChangeCursor) -> Option<&[Noted]> {
+        if self.from == *cursor {
+            return Some(&self.changes);
+        }
+        let at = self.changes.iter().position(|noted| noted.after == *cursor)?;
+        self.changes.get(at + 1..).filter(|rest| !rest.is_empty())
+    }
+}
+
+// === impl Noted ===
+
+impl Noted {
+    /// How the connection stands. `None`: nothing to tell, because its platform is not enabled, or because the record
+    /// has moved on: then a later change is in the index already, and what the record is now is told there.
+    pub(super) async fn amounts_to(
+        &self,
+        parts: &WatchParts,
+    ) -> Result<Option<&(Version, PlatformStatus)>, VaultError> {
+        self.amounts_to.get_or_try_init(|| self.find_out(parts)).await.map(Option::as_ref)
+    }
+
+    async fn find_out(&self, parts: &WatchParts) -> Result<Option<(Version, PlatformStatus)>, VaultError> {
+        let Change { key, version, .. } = &self.change;
+        let Some(platform) = parts.catalog.get(&key.platform) else { return Ok(None) };
+        let status = match parts.records.load(key).await {
+            Ok(Some(loaded)) if loaded.version > *version => return Ok(None),
+            Ok(Some(Loaded { entry: Entry::Live(connection), .. })) => {
+                PlatformStatus::of(platform, key, &connection, parts.clock.now())
+            }
+            Ok(Some(Loaded { entry: Entry::Deleted(_), .. }) | None) => PlatformStatus::missing(platform),
+            Err(VaultError::Corrupt(corrupt)) => {
+                PlatformStatus::without(platform, ConnectionStatus::Unreadable(corrupt))
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Some((*version, status)))
+    }
+}
