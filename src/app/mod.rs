@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::stores::OpenStore;
+pub use self::stores::{Migration, migrate};
 use crate::access::{Engine, EngineKey, Guard, KeyVerifier, Pepper, Registry};
 use crate::adapters::audit::{AuditLog, OpenError as AuditOpenError, Target};
 use crate::adapters::keys::guarded::{Guarded, Limits};
@@ -19,6 +20,8 @@ use crate::adapters::profiles::Profiles;
 use crate::adapters::steady::SteadyClock;
 use crate::adapters::store::embedded::OpenError as StoreOpenError;
 use crate::adapters::store::near_cache::NearCache;
+#[cfg(feature = "postgres")]
+use crate::adapters::store::postgres as postgres_store;
 #[cfg(feature = "redis")]
 use crate::adapters::store::redis as redis_store;
 use crate::adapters::store::retry::{RetryPolicy, RetryingStore};
@@ -73,6 +76,10 @@ pub enum StartError {
     /// The embedded store cannot be opened.
     #[error("the store cannot be opened")]
     Store(#[from] StoreOpenError),
+    /// PostgreSQL cannot be used.
+    #[cfg(feature = "postgres")]
+    #[error("the store cannot be used")]
+    Postgres(#[from] postgres_store::ConnectError),
     /// Redis cannot be used.
     #[cfg(feature = "redis")]
     #[error("the store cannot be used")]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::StartError;
 use crate::adapters::store::embedded::EmbeddedStore;
+#[cfg(feature = "postgres")]
+use crate::adapters::store::postgres as postgres_store;
 #[cfg(feature = "redis")]
 use crate::adapters::store::redis as redis_store;
 use crate::config::StoreConfig;
@@ -29,10 +31,21 @@ impl OpenStore {
 }
 
 /// Opens the store of the configuration.
-#[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "connecting to a server waits"))]
+#[cfg_attr(
+    not(any(feature = "postgres", feature = "redis")),
+    expect(clippy::unused_async, reason = "connecting to a server waits")
+)]
 pub(super) async fn open(config: &StoreConfig) -> Result<OpenStore, StartError> {
     match config {
         StoreConfig::Embedded { path } => Ok(OpenStore::new(EmbeddedStore::open(path)?, Vec::new())),
+        #[cfg(feature = "postgres")]
+        StoreConfig::Postgres(postgres) => {
+            let store = postgres_store::PostgresStore::connect(&postgres_settings(postgres)).await?;
+            let notes = store.notes().iter().map(ToString::to_string).collect();
+            Ok(OpenStore::new(store, notes))
+        }
+        #[cfg(not(feature = "postgres"))]
+        StoreConfig::Postgres(_) => Err(StartError::NotBuiltIn("postgres")),
         #[cfg(feature = "redis")]
         StoreConfig::Redis(redis) => {
             let settings = redis_settings(redis)?;
@@ -42,6 +55,64 @@ pub(super) async fn open(config: &StoreConfig) -> Result<OpenStore, StartError> 
         }
         #[cfg(not(feature = "redis"))]
         StoreConfig::Redis(_) => Err(StartError::NotBuiltIn("redis")),
+    }
+}
+
+/// What a migration did to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Migration {
+    /// The store needs none: it makes what it needs when it is opened.
+    NotNeeded {
+        /// The kind of store.
+        kind: &'static str,
+    },
+    /// Its schema was this version, and is now that; 0: there was none.
+    Schema {
+        /// Before.
+        from: i64,
+        /// Now.
+        to: i64,
+    },
+}
+
+/// Gives the store of the configuration the schema this binary needs.
+///
+/// # Errors
+///
+/// When the store cannot be reached, or does not let itself be changed.
+#[cfg_attr(not(feature = "postgres"), expect(clippy::unused_async, reason = "connecting to a server waits"))]
+pub async fn migrate(config: &StoreConfig) -> Result<Migration, StartError> {
+    match config {
+        StoreConfig::Embedded { .. } => Ok(Migration::NotNeeded { kind: "embedded" }),
+        #[cfg(feature = "postgres")]
+        StoreConfig::Postgres(postgres) => {
+            let done = postgres_store::PostgresStore::migrate(&postgres_settings(postgres)).await?;
+            Ok(Migration::Schema { from: done.from, to: done.to })
+        }
+        #[cfg(not(feature = "postgres"))]
+        StoreConfig::Postgres(_) => Err(StartError::NotBuiltIn("postgres")),
+        StoreConfig::Redis(_) => Ok(Migration::NotNeeded { kind: "redis" }),
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn postgres_settings(config: &crate::config::PostgresConfig) -> postgres_store::PostgresSettings {
+    use postgres_store::{ClientCertificate, PostgresSettings, TlsSettings, Verify};
+    let tls = config.tls.as_ref().map(|tls| TlsSettings {
+        verify: if tls.any_host { Verify::Authority } else { Verify::Full },
+        ca_file: tls.ca_file.clone(),
+        client: tls.client.clone().map(|(cert_file, key_file)| ClientCertificate { cert_file, key_file }),
+    });
+    PostgresSettings {
+        host: config.host.clone(),
+        port: config.port,
+        database: config.database.clone(),
+        username: config.username.clone(),
+        password: config.password.clone(),
+        tls,
+        max_connections: config.max_connections,
+        connect_timeout: config.connect_timeout,
+        command_timeout: config.command_timeout,
     }
 }
 

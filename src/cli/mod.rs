@@ -5,6 +5,7 @@ mod client;
 mod demo;
 mod dev;
 mod key;
+mod migrate;
 mod output;
 mod profile;
 mod serve;
@@ -36,6 +37,8 @@ enum Command {
     Demo,
     /// Check configuration, profiles, store, keys and audit trail without serving
     Check(check::Args),
+    /// Give the store the schema this binary needs; once before the first start, and after each update
+    Migrate(migrate::Args),
     /// Keys of engines
     #[command(subcommand)]
     Key(key::Command),
@@ -89,6 +92,7 @@ impl Cli {
             Command::Dev(args) => dev::run(args).await,
             Command::Demo => demo::run().await,
             Command::Check(args) => check::run(args).await,
+            Command::Migrate(args) => migrate::run(args).await,
             Command::Key(command) => key::run(command).await,
             Command::Profile(command) => profile::run(command),
             Command::Token(command) => token::run(command).await,

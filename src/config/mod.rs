@@ -30,7 +30,7 @@ pub use outbound::OutboundConfig;
 pub use platforms::PlatformConfig;
 pub use refresh::{BackgroundConfig, RefreshConfig};
 pub use server::ServerConfig;
-pub use store::{RedisConfig, RedisTlsConfig, StoreConfig};
+pub use store::{PostgresConfig, PostgresTlsConfig, RedisConfig, RedisTlsConfig, StoreConfig};
 pub use watch::WatchConfig;
 
 use crate::document::{Document, Fault, Limits, Mismatch, Node, Section};

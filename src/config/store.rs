@@ -1,5 +1,7 @@
 //! Where records are kept.
 
+mod postgres;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::{Host, Url};
 
+pub use self::postgres::{PostgresConfig, PostgresTlsConfig};
 use super::{Context, path, secret};
 use crate::document::{Mismatch, Node, Section};
 
@@ -18,6 +21,8 @@ pub enum StoreConfig {
         /// The file.
         path: PathBuf,
     },
+    /// In PostgreSQL.
+    Postgres(Box<PostgresConfig>),
     /// In Redis.
     Redis(Box<RedisConfig>),
 }
@@ -55,25 +60,28 @@ pub struct RedisTlsConfig {
 #[derive(Clone, Copy)]
 enum Kind {
     Embedded,
+    Postgres,
     Redis,
 }
 
 pub(super) fn read(section: &mut Section<'_>, context: &Context<'_>) -> Option<StoreConfig> {
-    let kinds = [("embedded", Kind::Embedded), ("redis", Kind::Redis)];
+    let kinds = [("embedded", Kind::Embedded), ("postgres", Kind::Postgres), ("redis", Kind::Redis)];
     let kind = section.optional("kind", |node| node.one_of(&kinds)).unwrap_or(Kind::Embedded);
     let file = section.section("embedded", |section| section.optional("path", path)).flatten();
+    let postgres = section.section("postgres", |section| postgres::read(section, context, kind)).flatten();
     let redis = section.section("redis", |section| redis(section, context, kind)).flatten();
     match kind {
         Kind::Embedded => {
             Some(StoreConfig::Embedded { path: file.unwrap_or_else(|| context.data_dir.join("vault.redb")) })
         }
+        Kind::Postgres => postgres.map(|postgres| StoreConfig::Postgres(Box::new(postgres))),
         Kind::Redis => redis.map(|redis| StoreConfig::Redis(Box::new(redis))),
     }
 }
 
 fn redis(section: &mut Section<'_>, context: &Context<'_>, kind: Kind) -> Option<RedisConfig> {
     let url = match kind {
-        Kind::Embedded => section.optional("url", redis_url),
+        Kind::Embedded | Kind::Postgres => section.optional("url", redis_url),
         Kind::Redis => section.required("url", redis_url),
     };
     let username = section.optional("username", Node::text).map(str::to_owned);

@@ -58,6 +58,7 @@ fn the_sample_says_the_defaults() {
 #[test]
 fn everything_the_sample_offers_can_be_switched_on() {
     let secrets = [
+        ("VAULT_ENGINE_SECRET_POSTGRES", "p"),
         ("VAULT_ENGINE_SECRET_REDIS", "r"),
         ("VAULT_ENGINE_SECRET_GOOGLE", "g"),
         ("VAULT_ENGINE_SECRET_MICROSOFT", "m"),
@@ -252,4 +253,38 @@ fn a_configuration_that_anybody_may_write_is_refused() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o646)).unwrap();
     let all = Config::load(Some(&file), std::iter::empty()).unwrap_err();
     assert!(all[0].to_string().contains("may be written by anybody"), "{}", all[0]);
+}
+
+#[test]
+fn a_postgres_server_is_asked_to_prove_who_it_is_unless_told_otherwise() {
+    let read = |more: &str| {
+        let text =
+            dev(&format!("store: {{ kind: postgres, postgres: {{ url: \"postgres://db.internal/vault\"{more} }} }}"));
+        match load(&text, &[]).unwrap().store {
+            StoreConfig::Postgres(postgres) => *postgres,
+            other => panic!("{other:?}"),
+        }
+    };
+    let plain = read("");
+    assert_eq!((plain.host.as_str(), plain.port, plain.database.as_str()), ("db.internal", 5_432, "vault"));
+    assert!(plain.tls.is_some_and(|tls| !tls.any_host));
+    assert!(
+        read(", sslmode: verify-ca, tls: { ca_file: /c }").tls.is_some_and(|tls| tls.any_host && tls.ca_file.is_some())
+    );
+    assert!(read(", sslmode: disable").tls.is_none());
+}
+
+#[test]
+fn a_postgres_server_that_cannot_be_used_is_refused_by_name() {
+    assert!(faults(&dev("store: { kind: postgres }"), &[]).contains("store.postgres.url: must be given"));
+    let postgres = |more: &str| faults(&dev(&format!("store: {{ postgres: {{ {more} }} }}")), &[]);
+    for url in ["http://h/vault", "postgres://h", "postgres:///vault", "postgres://h/vault?sslmode=require"] {
+        assert!(postgres(&format!("url: \"{url}\"")).contains("must be the address of a PostgreSQL database"), "{url}");
+    }
+    let credentials = postgres("url: \"postgres://u:hunter2@h/vault\"");
+    assert!(credentials.contains("must not carry credentials") && !credentials.contains("hunter2"), "{credentials}");
+    assert!(postgres("sslmode: require").contains("sslmode"));
+    assert!(postgres("sslmode: disable, tls: { ca_file: /c }").contains("without"));
+    assert!(postgres("tls: { cert_file: /c }").contains("`cert_file` and `key_file` together"));
+    assert!(postgres("password: hunter2").contains("must not be written here"));
 }

@@ -35,6 +35,7 @@ const DRIVERS: &[(&[&str], &[&str])] = &[
     (&["tonic", "tonic_health", "tonic_reflection", "tonic_types"], &["src/transport/", "src/pb", "src/cli/"]),
     (&["redis"], &["src/adapters/store/redis"]),
     (&["redb"], &["src/adapters/store/embedded"]),
+    (&["sqlx"], &["src/adapters/store/postgres"]),
     (&["aws_config", "aws_sdk_kms"], &["src/adapters/keys/aws"]),
     (&["oauth2", "reqwest"], &["src/adapters/oauth"]),
     (&["serde_yaml"], &["src/document", "src/config", "src/adapters/profiles", "src/adapters/keys"]),

@@ -8,6 +8,8 @@ mod frame;
 mod listeners;
 pub mod near_cache;
 mod place;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod reason;
 #[cfg(feature = "redis")]
 pub mod redis;

@@ -50,6 +50,13 @@ impl From<&Address> for Place {
 }
 
 impl Place {
+    /// The user whose drawer this is.
+    #[cfg(feature = "postgres")]
+    pub(super) fn user_of(drawer: &str) -> Option<(TenantId, UserId)> {
+        let (tenant, user) = drawer.split_once('/')?;
+        Some((tenant.parse().ok()?, user.parse().ok()?))
+    }
+
     /// What is kept here; `None` for a name no vault gives. Leases have no address outside.
     pub(super) fn address(&self) -> Option<Address> {
         let Some((tenant, user)) = self.drawer.split_once('/') else {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use vault_engine::adapters::store::embedded::EmbeddedStore;
+#[cfg(feature = "postgres")]
+use vault_engine::adapters::store::postgres::{PostgresSettings, PostgresStore};
 #[cfg(feature = "redis")]
 use vault_engine::adapters::store::redis::{ClientCertificate, RedisSettings, RedisStore, TlsSettings};
 use vault_engine::adapters::store::retry::{RetryPolicy, RetryingStore};
@@ -15,6 +17,8 @@ use vault_engine::adapters::system::SystemRandom;
 use vault_engine::domain::ports::Partition;
 use vault_engine::domain::ports::{Index, Store};
 
+#[cfg(feature = "postgres")]
+use super::postgres_server::{PASSWORD as POSTGRES_PASSWORD, PostgresServer, USERNAME as POSTGRES_USERNAME};
 #[cfg(feature = "redis")]
 use super::redis_server::{PASSWORD, RedisOptions, RedisServer, USERNAME};
 
@@ -36,6 +40,13 @@ pub(crate) trait Backend: Sized {
 pub(crate) struct Embedded {
     directory: TempDir,
     store: Option<Arc<EmbeddedStore>>,
+}
+
+/// A database of the server of all tests.
+#[cfg(feature = "postgres")]
+pub(crate) struct Postgres {
+    database: String,
+    store: Arc<PostgresStore>,
 }
 
 /// A server that anybody may use.
@@ -93,6 +104,48 @@ impl Backend for Embedded {
         transaction.commit().unwrap();
         drop(database);
         self.store = Some(Arc::new(EmbeddedStore::open(&self.path()).unwrap()));
+    }
+}
+
+// === impl Postgres ===
+
+#[cfg(feature = "postgres")]
+impl Backend for Postgres {
+    async fn start() -> Self {
+        let server = PostgresServer::shared();
+        let database = server.make_database();
+        let settings = in_database(server, &database);
+        PostgresStore::migrate(&settings).await.unwrap();
+        Self { store: Arc::new(PostgresStore::connect(&settings).await.unwrap()), database }
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store) as Arc<dyn Store>
+    }
+
+    fn index(&self) -> Arc<dyn Index> {
+        Arc::clone(&self.store) as Arc<dyn Index>
+    }
+
+    async fn another_instance(&self) -> Arc<dyn Store> {
+        let settings = in_database(PostgresServer::shared(), &self.database);
+        Arc::new(PostgresStore::connect(&settings).await.unwrap())
+    }
+
+    async fn plant(&mut self, drawer: &str, field: &str, bytes: &[u8]) {
+        let frame = bytes.iter().fold(String::new(), |frame, byte| frame + &format!("{byte:02x}"));
+        let statement = format!(
+            "INSERT INTO vault_record (drawer, field, partition, frame) VALUES ('{drawer}', '{field}', 0, '\\x{frame}')
+             ON CONFLICT (drawer, field) DO UPDATE SET frame = excluded.frame"
+        );
+        PostgresServer::shared().ask(&self.database, &statement);
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        PostgresServer::shared().drop_database(&self.database);
     }
 }
 
@@ -172,6 +225,20 @@ impl<B: Backend> Backend for Retrying<B> {
 
     async fn plant(&mut self, drawer: &str, field: &str, bytes: &[u8]) {
         self.0.plant(drawer, field, bytes).await;
+    }
+}
+
+/// How to reach a database, with time limits for a machine that runs many tests at once.
+#[cfg(feature = "postgres")]
+pub(crate) fn in_database(server: &PostgresServer, database: &str) -> PostgresSettings {
+    PostgresSettings {
+        port: server.port(),
+        database: database.to_owned(),
+        username: POSTGRES_USERNAME.to_owned(),
+        password: Some(POSTGRES_PASSWORD.to_owned().into()),
+        connect_timeout: std::time::Duration::from_secs(20),
+        command_timeout: std::time::Duration::from_secs(10),
+        ..PostgresSettings::default()
     }
 }
 

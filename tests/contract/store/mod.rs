@@ -6,6 +6,13 @@ mod backends;
 mod eventually;
 mod indices;
 mod model;
+#[cfg(feature = "postgres")]
+#[path = "../../support/postgres.rs"]
+mod postgres_server;
+#[cfg(feature = "postgres")]
+mod postgres_start;
+#[cfg(feature = "postgres")]
+mod postgres_traps;
 mod promises;
 #[cfg(feature = "redis")]
 mod redis_index;
@@ -16,7 +23,7 @@ mod redis_server;
 mod redis_start;
 #[cfg(feature = "redis")]
 mod redis_traps;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 #[path = "../../support/relay.rs"]
 mod relay;
 
@@ -100,6 +107,10 @@ macro_rules! the_promises_of_a_store_are_kept_by {
 the_promises_of_a_store_are_kept_by! {
     embedded_store: Embedded,
     retrying_embedded_store: Retrying<Embedded>,
+    #[cfg(feature = "postgres")]
+    postgres_store: Postgres,
+    #[cfg(feature = "postgres")]
+    retrying_postgres_store: Retrying<Postgres>,
     #[cfg(feature = "redis")]
     redis_store: PlainRedis,
     #[cfg(feature = "redis")]
