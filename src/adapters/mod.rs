@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod keys;
 pub mod oauth;
+pub mod outbox;
 pub mod profiles;
 pub mod steady;
 pub mod store;

@@ -1,6 +1,7 @@
 //! The composition root: a configuration in, a vault that is ready to serve out. The only place that names concrete
 //! adapters.
 
+mod outbox;
 mod stores;
 
 use std::fs::DirBuilder;
@@ -8,7 +9,9 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+pub use self::outbox::{answers, open_outbox, records, take_over_outbox};
 use self::stores::OpenStore;
 pub use self::stores::{Migration, migrate};
 use crate::access::{Engine, EngineKey, Guard, KeyVerifier, Pepper, Registry};
@@ -16,6 +19,7 @@ use crate::adapters::audit::{AuditLog, OpenError as AuditOpenError, Target};
 use crate::adapters::keys::guarded::{Guarded, Limits};
 use crate::adapters::keys::local::{InProduction, LocalKeys, LocalKeysError};
 use crate::adapters::oauth::{HttpTokenEndpoint, OutboundError, OutboundSettings};
+use crate::adapters::outbox::OpenError as OutboxOpenError;
 use crate::adapters::profiles::Profiles;
 use crate::adapters::steady::SteadyClock;
 use crate::adapters::store::embedded::OpenError as StoreOpenError;
@@ -33,12 +37,11 @@ use crate::domain::error::VaultError;
 use crate::domain::id::{EngineId, PlatformId};
 use crate::domain::ports::{Clock, Index, KeyProvider, Random, Store, Tasks};
 use crate::domain::profile::UrlTemplateError;
-use crate::envelope::{KeyLimits, Sealer, TenantKeys, Tickets, UserKeys};
+use crate::envelope::{KeyLimits, TenantKeys, Tickets};
 use crate::lifecycle::Lifecycle;
 use crate::refresher::{BackgroundSettings, RefreshSettings, Refresher, RefresherParts, Scheduler};
 use crate::service::{
-    BatchGetStatus, DeleteToken, GetStatus, GetToken, ListTokens, Records, StoreToken, WatchLimits, WatchParts,
-    WatchStatus,
+    BatchGetStatus, DeleteToken, GetStatus, GetToken, ListTokens, StoreToken, WatchLimits, WatchParts, WatchStatus,
 };
 
 /// What engine keys are peppered with is derived for this purpose.
@@ -73,6 +76,9 @@ pub enum StartError {
     /// There is no audit trail, and so no service.
     #[error("there is no service without an audit trail")]
     Audit(#[from] AuditOpenError),
+    /// The outbox cannot be opened.
+    #[error("there is no place to keep what platforms answer")]
+    Outbox(#[from] OutboxOpenError),
     /// The embedded store cannot be opened.
     #[error("the store cannot be opened")]
     Store(#[from] StoreOpenError),
@@ -227,6 +233,7 @@ impl App {
             backoff_base: config.refresh.backoff_base,
             backoff_max: config.refresh.backoff_max,
             max_waiters: config.refresh.max_waiters,
+            handover: if config.outbox.enabled { config.outbox.handover } else { Duration::ZERO },
             ..RefreshSettings::default()
         };
         let background = config.refresh.background;
@@ -238,19 +245,12 @@ impl App {
             ..WatchLimits::default()
         };
         let environment = config.environment.clone();
+        let outbox = open_outbox(&config.outbox)?;
         let catalog = Arc::new(catalog(config)?);
-        let user_keys = Arc::new(UserKeys::new(
-            environment.clone(),
-            Arc::clone(&foundation.tenant_keys),
-            Arc::clone(&foundation.store),
-            Arc::clone(&random),
-            KeyLimits::default(),
-        ));
         let tickets = Tickets::new(environment.clone(), Arc::clone(&foundation.tenant_keys), Arc::clone(&random));
         let tickets = Arc::new(tickets);
-        let sealer = Sealer::new(environment, user_keys, Arc::clone(&random));
-        let records =
-            Arc::new(Records::new(Arc::clone(&foundation.store), sealer, Arc::clone(&catalog), Arc::clone(&clock)));
+        let records = records(&environment, &foundation, &catalog);
+        let answers = outbox.map(|outbox| answers(&records, outbox, Arc::clone(&audit) as _));
         let watch_status = WatchStatus::new(
             WatchParts {
                 records: Arc::clone(&records),
@@ -272,9 +272,11 @@ impl App {
                 clock: Arc::clone(&clock),
                 random,
                 tasks: Arc::new(lifecycle.clone()),
+                answers,
             },
             refresh,
         );
+        outbox::keep_tended(&refresher, lifecycle).await;
         if let Some(background) = background {
             start_scheduler(&foundation, &refresher, background, lifecycle);
         }

@@ -34,6 +34,12 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
         }
         AuditConfig::Stdout => ok("audit trail", "standard output".to_owned()),
     }
+    match app::open_outbox(&config.outbox)? {
+        Some(_) => ok("outbox", config.outbox.dir.display().to_string()),
+        None => output::note(
+            "   there is no outbox: a crash can cost the grant of a platform that rotates (`outbox.enabled`)",
+        ),
+    }
     let catalog = app::catalog(config)?;
     let clients = catalog.iter().filter(|platform| platform.app.is_some()).count();
     ok("platforms", format!("{} enabled, {clients} with a client to refresh with", catalog.iter().count()));

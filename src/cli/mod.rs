@@ -6,6 +6,7 @@ mod demo;
 mod dev;
 mod key;
 mod migrate;
+mod outbox;
 mod output;
 mod profile;
 mod serve;
@@ -42,6 +43,9 @@ enum Command {
     /// Keys of engines
     #[command(subcommand)]
     Key(key::Command),
+    /// Answers of platforms that wait to be stored
+    #[command(subcommand)]
+    Outbox(outbox::Command),
     /// Platform profiles
     #[command(subcommand)]
     Profile(profile::Command),
@@ -94,6 +98,7 @@ impl Cli {
             Command::Check(args) => check::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
             Command::Key(command) => key::run(command).await,
+            Command::Outbox(command) => outbox::run(command).await,
             Command::Profile(command) => profile::run(command),
             Command::Token(command) => token::run(command).await,
             Command::Status(args) => status::run(args).await,

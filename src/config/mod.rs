@@ -9,6 +9,7 @@ mod kms;
 mod log;
 mod near_cache;
 mod outbound;
+mod outbox;
 mod overlay;
 mod platforms;
 mod refresh;
@@ -27,6 +28,7 @@ pub use kms::{AwsKmsConfig, KmsConfig, LocalKmsConfig};
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use near_cache::NearCacheConfig;
 pub use outbound::OutboundConfig;
+pub use outbox::OutboxConfig;
 pub use platforms::PlatformConfig;
 pub use refresh::{BackgroundConfig, RefreshConfig};
 pub use server::ServerConfig;
@@ -67,6 +69,8 @@ pub struct Config {
     pub profiles_dir: Option<PathBuf>,
     /// Which addresses may be called.
     pub outbound: OutboundConfig,
+    /// Where answers lie until the store has them.
+    pub outbox: OutboxConfig,
     /// Where the audit trail goes.
     pub audit: AuditConfig,
     /// What is logged, and how.
@@ -132,6 +136,7 @@ fn config(section: &mut Section<'_>, variables: &BTreeMap<String, String>) -> Op
     let enabled_platforms = section.list("enabled_platforms", Node::parse);
     let profiles_dir = section.optional("profiles_dir", path);
     let outbound = section.section("outbound", |section| outbound::read(section, &context));
+    let outbox = section.section("outbox", |section| outbox::read(section, &context));
     let audit = section.section("audit", |section| audit::read(section, &context));
     let log = section.section("log", log::read);
     let refresh = section.section("refresh", refresh::read);
@@ -148,6 +153,7 @@ fn config(section: &mut Section<'_>, variables: &BTreeMap<String, String>) -> Op
         enabled_platforms,
         profiles_dir,
         outbound: outbound?,
+        outbox: outbox?,
         audit: audit?,
         log: log?,
         refresh: refresh?,

@@ -332,6 +332,19 @@ impl Connection {
         })
     }
 
+    /// Becomes what an answer made of it that was kept aside, if nothing newer is here.
+    ///
+    /// What was kept is a whole connection: it counts by its generation alone, whoever holds the claim by now and
+    /// whether or not the grant was declared dead for want of it. It also counts over a gap, which only a store that
+    /// went back in time can leave.
+    ///
+    /// # Errors
+    ///
+    /// When the record holds the kept generation or a later one.
+    pub fn catch_up(self, kept: Self) -> Result<Self, Superseded> {
+        if self.generation < kept.generation { Ok(kept) } else { Err(Superseded) }
+    }
+
     /// Gives the claim back after a failure that is worth another try at `next_at`.
     ///
     /// A `lost` answer leaves a doubt behind: the request left, and the token may have been consumed by it.

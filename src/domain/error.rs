@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::cause::Cause;
 use super::id::IdError;
-use super::ports::{AuditUnavailable, KeyError, StoreError};
+use super::ports::{AuditUnavailable, KeyError, OutboxError, StoreError};
 
 /// Why a call failed. Cheap to clone, because one failure answers everybody who waited for the same refresh.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -65,6 +65,9 @@ pub enum VaultError {
     /// The audit trail cannot be written.
     #[error("the audit trail cannot be written")]
     Audit(#[from] AuditUnavailable),
+    /// What the platform would answer could not be kept, so it is not asked.
+    #[error("there is no place to keep what the platform would answer")]
+    Outbox(#[from] OutboxError),
     /// The stored record cannot be trusted.
     #[error("the stored record cannot be trusted")]
     Corrupt(#[from] CorruptRecord),
@@ -168,6 +171,7 @@ impl VaultError {
             Self::Keys(KeyError::Unavailable(_)) => "keys_unavailable",
             Self::Keys(KeyError::Refused(_)) => "keys_refused",
             Self::Audit(_) => "audit_unavailable",
+            Self::Outbox(error) => error.reason(),
             Self::Corrupt(corrupt) => corrupt.reason(),
             Self::Internal(_) => "internal",
         }

@@ -64,6 +64,12 @@ impl Context {
         Self::new(Kind::Token, environment, &key.tenant, key.user.as_str(), key.platform.as_str())
     }
 
+    /// The place of an answer that waits to become a connection's tokens.
+    #[must_use]
+    pub fn outbox_entry(environment: &Environment, key: &ConnectionKey) -> Self {
+        Self::new(Kind::OutboxEntry, environment, &key.tenant, key.user.as_str(), key.platform.as_str())
+    }
+
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }

@@ -36,11 +36,48 @@ impl Sealer {
     ///
     /// When the user's key cannot be had.
     pub async fn seal(&self, key: &ConnectionKey, version: Version, entry: &Entry) -> Result<Bytes, VaultError> {
+        self.seal_at(&Context::token(&self.environment, key), key, version, entry).await
+    }
+
+    /// Seals what is to become the given version of a connection, for the outbox: it opens nowhere else.
+    ///
+    /// # Errors
+    ///
+    /// As for `seal`.
+    pub async fn seal_for_outbox(
+        &self,
+        key: &ConnectionKey,
+        version: Version,
+        entry: &Entry,
+    ) -> Result<Bytes, VaultError> {
+        self.seal_at(&Context::outbox_entry(&self.environment, key), key, version, entry).await
+    }
+
+    async fn seal_at(
+        &self,
+        context: &Context,
+        key: &ConnectionKey,
+        version: Version,
+        entry: &Entry,
+    ) -> Result<Bytes, VaultError> {
         let (generation, user_key) = self.keys.for_sealing(&key.tenant, &key.user).await?;
-        let context = Context::token(&self.environment, key);
         let plaintext = record::encode(entry);
-        let sealed = seal::seal(&*self.random, user_key.bytes(), generation, version.0, &context, &plaintext);
+        let sealed = seal::seal(&*self.random, user_key.bytes(), generation, version.0, context, &plaintext);
         Ok(Bytes::from(sealed))
+    }
+
+    /// Opens what was sealed for the outbox.
+    ///
+    /// # Errors
+    ///
+    /// As for `open`.
+    pub async fn open_from_outbox(&self, key: &ConnectionKey, sealed: &[u8]) -> Result<Entry, VaultError> {
+        let generation = Header::parse(sealed)?.parent_generation;
+        let owner = Owner { tenant: key.tenant.clone(), user: key.user.clone(), generation };
+        let user_key = self.keys.existing(owner, None).await?;
+        let context = Context::outbox_entry(&self.environment, key);
+        let opened = seal::open(user_key.bytes(), generation, &context, sealed)?;
+        Ok(record::decode(&opened.plaintext)?)
     }
 
     /// Opens what is stored for a connection. `drawer` is what else was read of this user, if it was.

@@ -8,16 +8,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::answers::Fate;
 use super::claimed::{Claimed, Current};
 use super::coordinator::Refresher;
+use super::failpoint;
 use super::flight::Flight;
 use crate::domain::catalog::Platform;
 use crate::domain::cause::Cause;
-use crate::domain::connection::{Claim, ClaimRefused, Connection, Entry, Generation, Health};
+use crate::domain::connection::{Claim, ClaimRefused, Connection, Entry, Generation, Health, Renewal, Sight};
 use crate::domain::error::VaultError;
 use crate::domain::freshness::{Freshness, judge};
 use crate::domain::id::{ConnectionKey, RequestId};
-use crate::domain::ports::{AuditUnavailable, Expected, RenewalOutcome, Wanted};
+use crate::domain::ports::{AuditUnavailable, Expected, RenewalOutcome, Room, Wanted};
+use crate::domain::profile::{RefreshRule, Rotates};
 use crate::domain::schedule;
 use crate::service::Loaded;
 
@@ -36,6 +39,7 @@ impl Refresher {
         let began = Instant::now();
         let mut first_seen: Option<Generation> = None;
         loop {
+            self.replay_own(flight.key()).await?;
             let current = self.read(flight.key()).await?;
             let seen = *first_seen.get_or_insert(current.connection.generation);
             if current.connection.generation > seen || self.is_good(flight.key(), &current.connection, wanted) {
@@ -44,6 +48,11 @@ impl Refresher {
             }
             let platform = self.preflight(flight.key(), &current.connection, wanted)?;
             let app = platform.app.as_ref().ok_or(VaultError::AppMisconfigured)?;
+            if self.is_handed_over(flight.key(), &current.connection, &platform.profile.refresh) {
+                self.wait_for_turn(began).await?;
+                continue;
+            }
+            let room = self.make_room(&platform.profile.refresh)?;
             let leave = self.circuits.enter(&platform.profile.id).await.map_err(|open| match open.cause {
                 Cause::AppMisconfigured => VaultError::AppMisconfigured,
                 cause => VaultError::ProviderUnavailable { cause, retry_after: open.retry_after },
@@ -52,16 +61,53 @@ impl Refresher {
             let claimed_at = self.parts.clock.monotonic();
             match self.claim(flight.key(), current).await? {
                 Turn::Ours(current, claim) => {
-                    let claimed =
-                        Claimed { current: *current, claim, began: claimed_at, platform: &platform, app, request };
+                    let (current, began, platform) = (*current, claimed_at, &*platform);
+                    let claimed = Claimed { current, claim, began, platform, app, request, room };
                     return self.redeem(flight, claimed).await;
                 }
                 Turn::Theirs => drop(leave),
             }
-            if began.elapsed() > TURN_LIMIT {
-                return Err(VaultError::Contended { retry_after: Duration::from_secs(1) });
+            self.wait_for_turn(began).await?;
+        }
+    }
+
+    async fn wait_for_turn(&self, began: Instant) -> Result<(), VaultError> {
+        if began.elapsed() > TURN_LIMIT {
+            return Err(VaultError::Contended { retry_after: Duration::from_secs(1) });
+        }
+        self.pause(Duration::from_millis(50), Duration::from_millis(400)).await;
+        Ok(())
+    }
+
+    /// Stores what this instance was answered before and could not store: using the old refresh token again, with its
+    /// successor at hand, would be the end of the grant.
+    async fn replay_own(&self, key: &ConnectionKey) -> Result<(), VaultError> {
+        let Some(answers) = &self.parts.answers else { return Ok(()) };
+        for name in answers.outbox.waiting_for(key) {
+            if let Fate::Waits(error) = answers.replay(&name).await {
+                return Err(error);
             }
-            self.pause(Duration::from_millis(50), Duration::from_millis(400)).await;
+        }
+        Ok(())
+    }
+
+    /// Whether the owner of an abandoned claim still has time to bring its answer from its outbox: somebody may be
+    /// starting it again. The refresh token it left behind is good for one more try at most.
+    fn is_handed_over(&self, key: &ConnectionKey, connection: &Connection, rule: &RefreshRule) -> bool {
+        let Renewal::Claimed(held) = connection.renewal else { return false };
+        let sight = self.parts.records.sight(key, connection);
+        let without_handover = Sight { watched: sight.watched.saturating_sub(self.settings.handover), ..sight };
+        held.owner != self.instance
+            && held.is_over(sight)
+            && !held.is_over(without_handover)
+            && connection.is_at_risk(rule, sight)
+    }
+
+    /// A place for what the platform will answer, where losing it would cost the grant.
+    fn make_room(&self, rule: &RefreshRule) -> Result<Option<Room>, VaultError> {
+        match &self.parts.answers {
+            Some(answers) if rule.rotates != Rotates::No => Ok(Some(answers.outbox.reserve()?)),
+            Some(_) | None => Ok(None),
         }
     }
 
@@ -143,7 +189,10 @@ impl Refresher {
             }
         };
         match self.parts.records.save(key, expected, &Entry::Live(Box::new(claimed.clone()))).await {
-            Ok(version) => Ok(Turn::Ours(Box::new(Current { connection: claimed, version }), claim)),
+            Ok(version) => {
+                failpoint::reach("claimed");
+                Ok(Turn::Ours(Box::new(Current { connection: claimed, version }), claim))
+            }
             Err(VaultError::WriteContended) => Ok(Turn::Theirs),
             Err(error) => Err(error),
         }

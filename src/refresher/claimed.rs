@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::domain::catalog::{App, Platform};
 use crate::domain::connection::{Claim, Connection};
 use crate::domain::id::RequestId;
-use crate::domain::ports::Version;
+use crate::domain::ports::{Room, Version};
 
 /// A connection as it lies in the store.
 #[derive(Clone)]
@@ -23,4 +23,6 @@ pub(super) struct Claimed<'a> {
     pub(super) platform: &'a Platform,
     pub(super) app: &'a App,
     pub(super) request: &'a RequestId,
+    /// A place for the answer, where losing it would cost the grant.
+    pub(super) room: Option<Room>,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::answers::Answers;
 use super::circuit::Circuits;
 use super::flight::{Flight, Flights};
 use crate::domain::catalog::Catalog;
@@ -26,6 +27,9 @@ pub struct RefreshSettings {
     pub backoff_max: Duration,
     /// How long an answer that cannot be stored is kept in memory and tried again.
     pub commit: Duration,
+    /// How long after the end of a claim its owner is given to bring an answer from its outbox, where trying the old
+    /// refresh token again could cost the grant.
+    pub handover: Duration,
     /// Callers that may wait for one refresh.
     pub max_waiters: usize,
     /// Refreshes of one platform that may run at once.
@@ -48,6 +52,8 @@ pub struct RefresherParts {
     pub random: Arc<dyn Random>,
     /// Where refreshes run.
     pub tasks: Arc<dyn Tasks>,
+    /// Answers on disk; `None`: they are in memory only.
+    pub answers: Option<Arc<Answers>>,
 }
 
 /// Refreshes connections, each at most once at a time.
@@ -69,6 +75,7 @@ impl Default for RefreshSettings {
             backoff_base: Duration::from_secs(30),
             backoff_max: Duration::from_mins(15),
             commit: Duration::from_mins(10),
+            handover: Duration::ZERO,
             max_waiters: 1_000,
             concurrency: 64,
         }
@@ -90,6 +97,14 @@ impl Refresher {
             parts,
             settings,
         })
+    }
+
+    /// Takes over what dead instances left in their outboxes, and replays what waits. Connections that are being
+    /// refreshed here are left alone: their refresh stores its own answer.
+    pub async fn tend_outbox(&self) {
+        let Some(answers) = &self.parts.answers else { return };
+        answers.outbox.tend().await;
+        answers.replay_all(|key| self.flights.is_running(key)).await;
     }
 
     /// Runs a flight where no caller can abort it: a request that was sent cannot be called back.

@@ -188,6 +188,7 @@ fn pause_after(error: &VaultError) -> Duration {
         | VaultError::Stopping
         | VaultError::Store(_)
         | VaultError::Keys(_)
+        | VaultError::Outbox(_)
         | VaultError::Audit(_) => SHORTEST_REST,
     }
 }

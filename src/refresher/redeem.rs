@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::claimed::{Claimed, Current};
 use super::coordinator::Refresher;
+use super::failpoint;
 use super::flight::Flight;
 use super::verdict::{self, Verdict};
 use crate::domain::audit::{AuditAction, AuditEntry, AuditResult, Subject};
@@ -14,7 +15,7 @@ use crate::domain::cause::Cause;
 use crate::domain::connection::{Connection, Entry, Failure, Health, Renewed, Superseded};
 use crate::domain::error::VaultError;
 use crate::domain::id::{ConnectionKey, RequestId};
-use crate::domain::ports::{Expected, Granted, RefreshCall, RenewalOutcome, Version};
+use crate::domain::ports::{EntryName, Expected, Granted, RefreshCall, RenewalOutcome, Room, Version};
 use crate::domain::profile::Rotates;
 use crate::domain::secret::ClientSecret;
 
@@ -30,9 +31,9 @@ const SETTLE_ATTEMPTS: u32 = 4;
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Refresher {
-    pub(super) async fn redeem(&self, flight: &Flight, claimed: Claimed<'_>) -> RenewalOutcome {
+    pub(super) async fn redeem(&self, flight: &Flight, mut claimed: Claimed<'_>) -> RenewalOutcome {
         let began = Instant::now();
-        let key = flight.key();
+        let (key, room) = (flight.key(), claimed.room.take());
         let mut verdict = self.ask(&claimed).await;
         if matches!(verdict, Verdict::Dead(_)) && claimed.platform.profile.refresh.confirm {
             tokio::time::sleep(SECOND_OPINION).await;
@@ -40,7 +41,7 @@ impl Refresher {
         }
         self.circuits.learn(&key.platform, &verdict);
         let outcome = match verdict {
-            Verdict::Renewed(granted) => self.commit(flight, &claimed, *granted).await,
+            Verdict::Renewed(granted) => self.commit(flight, &claimed, *granted, room).await,
             Verdict::Dead(cause) => self.bury(key, &claimed, cause).await,
             Verdict::Transient { cause, retry_after, in_doubt } => {
                 self.back_off(key, &claimed, cause, retry_after, in_doubt).await
@@ -80,48 +81,118 @@ impl Refresher {
         verdict
     }
 
-    /// Stores what was granted. From the first failed write on, whoever waits here is served from memory; the answer is
-    /// tried to be stored for as long as there is any hope, because nobody else has it.
-    async fn commit(&self, flight: &Flight, claimed: &Claimed<'_>, granted: Granted) -> RenewalOutcome {
+    /// Stores what was granted. Where losing it would cost the grant it is on this instance's disk first; elsewhere from
+    /// the first failed write on. From then on, too, whoever waits here is served from memory; the answer is tried to be
+    /// stored for as long as there is any hope, because nobody else has it.
+    async fn commit(
+        &self,
+        flight: &Flight,
+        claimed: &Claimed<'_>,
+        granted: Granted,
+        room: Option<Room>,
+    ) -> RenewalOutcome {
         let key = flight.key();
         let began = Instant::now();
         let mut current = claimed.current.clone();
+        let mut kept = self.keep_first(key, claimed, &granted, room).await;
         let mut announced = false;
         loop {
             let Ok(next) = current.connection.clone().renew(&claimed.claim, granted.renewed.clone()) else {
                 if holds(&current.connection, &granted.renewed) {
                     // A write of which nobody knew whether it happened: it did.
+                    self.let_go(kept);
                     return Ok(self.after_commit(flight, claimed, &granted, current).await);
                 }
                 tracing::warn!(record = %key, "a refresh answer came too late: a newer generation is stored; the answer is dropped");
+                self.drop_kept(key, kept, "answer_superseded", current.version);
                 return Ok((Arc::new(current.connection), current.version));
             };
             let expected = Expected::Version(current.version);
             let error = match self.parts.records.save(key, expected, &Entry::Live(Box::new(next.clone()))).await {
                 Ok(version) => {
+                    failpoint::reach("stored");
+                    self.let_go(kept);
                     return Ok(self
                         .after_commit(flight, claimed, &granted, Current { connection: next, version })
                         .await);
                 }
                 Err(error) => error,
             };
-            if !announced && !matches!(error, VaultError::WriteContended) {
-                tracing::error!(alarm = "grant_unsaved", record = %key, reason = error.reason(), "new tokens are in memory only until the store takes them");
-                flight.announce(Ok((Arc::new(next), expected.next())));
-                announced = true;
+            if !matches!(error, VaultError::WriteContended) {
+                if kept.is_none() {
+                    kept = self.keep(key, expected, &next, None).await;
+                }
+                if !announced {
+                    let place = if kept.is_some() { "in the outbox" } else { "in memory only" };
+                    tracing::error!(alarm = "grant_unsaved", record = %key, reason = error.reason(), "new tokens are {place} until the store takes them");
+                    flight.announce(Ok((Arc::new(next), expected.next())));
+                    announced = true;
+                }
             }
             if began.elapsed() > self.settings.commit {
-                tracing::error!(alarm = "grant_lost", record = %key, reason = error.reason(), "new tokens could not be stored; the connection may be lost");
+                if kept.is_none() {
+                    tracing::error!(alarm = "grant_lost", record = %key, reason = error.reason(), "new tokens could not be stored; the connection may be lost");
+                }
                 return Err(error);
             }
             let longest = if began.elapsed() < Duration::from_secs(30) { 800 } else { 5_000 };
             self.pause(Duration::from_millis(50), Duration::from_millis(longest)).await;
-            // Deleted meanwhile, by somebody's will: then the answer has no home, and that is right.
             match self.read(key).await {
                 Ok(read) => current = read,
-                Err(VaultError::Missing) => return Err(VaultError::Missing),
+                // Deleted meanwhile, by somebody's will: then the answer has no home, and that is right.
+                Err(VaultError::Missing) => {
+                    self.drop_kept(key, kept, "answer_deleted", current.version);
+                    return Err(VaultError::Missing);
+                }
                 Err(_) => {}
             }
+        }
+    }
+
+    /// Keeps an answer before anything else is done with it, where the platform has consumed the old refresh token.
+    async fn keep_first(
+        &self,
+        key: &ConnectionKey,
+        claimed: &Claimed<'_>,
+        granted: &Granted,
+        room: Option<Room>,
+    ) -> Option<EntryName> {
+        tracing::debug!(record = %key, "a platform has answered");
+        failpoint::reach("answered");
+        // A platform that is not known to rotate and does so all the same is believed.
+        let before = claimed.current.connection.grant.refresh.as_ref();
+        let rotated =
+            granted.renewed.refresh.as_ref().is_some_and(|new| before.is_none_or(|old| new.expose() != old.expose()));
+        if claimed.platform.profile.refresh.rotates == Rotates::No && !rotated {
+            return None;
+        }
+        let next = claimed.current.connection.clone().renew(&claimed.claim, granted.renewed.clone()).ok()?;
+        self.keep(key, Expected::Version(claimed.current.version), &next, room).await
+    }
+
+    async fn keep(
+        &self,
+        key: &ConnectionKey,
+        expected: Expected,
+        next: &Connection,
+        room: Option<Room>,
+    ) -> Option<EntryName> {
+        let kept = self.parts.answers.as_ref()?.keep(room, key, expected, next).await;
+        failpoint::reach("kept");
+        kept
+    }
+
+    /// The store has it.
+    fn let_go(&self, kept: Option<EntryName>) {
+        if let Some((answers, name)) = self.parts.answers.as_ref().zip(kept) {
+            answers.outbox.remove(&name);
+            failpoint::reach("removed");
+        }
+    }
+
+    fn drop_kept(&self, key: &ConnectionKey, kept: Option<EntryName>, reason: &'static str, found: Version) {
+        if let Some((answers, name)) = self.parts.answers.as_ref().zip(kept) {
+            answers.drop_answer(key, reason, found, &name);
         }
     }
 

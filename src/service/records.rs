@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::floor::{Floor, Mark};
 use super::sightings::Sightings;
 use crate::domain::catalog::Catalog;
@@ -100,6 +102,33 @@ impl Records {
             Renewal::Idle => Duration::ZERO,
         };
         Sight { now: self.clock.now(), watched }
+    }
+
+    /// Seals a connection as it is to be, to be kept aside until the store has it.
+    ///
+    /// # Errors
+    ///
+    /// When the keys are not at hand.
+    pub async fn seal_aside(
+        &self,
+        key: &ConnectionKey,
+        expected: Expected,
+        next: &Connection,
+    ) -> Result<Bytes, VaultError> {
+        let entry = Entry::Live(Box::new(next.clone()));
+        self.sealer.seal_for_outbox(key, expected.next(), &entry).await
+    }
+
+    /// Opens what was kept aside.
+    ///
+    /// # Errors
+    ///
+    /// When the keys are not at hand, or it cannot be trusted.
+    pub async fn open_aside(&self, key: &ConnectionKey, sealed: &[u8]) -> Result<Connection, VaultError> {
+        match self.sealer.open_from_outbox(key, sealed).await? {
+            Entry::Live(connection) => Ok(*connection),
+            Entry::Deleted(_) => Err(CorruptRecord::Content.into()),
+        }
     }
 
     /// Reads these platforms of one user, in one round trip. What is not there is not in the answer.

@@ -122,7 +122,7 @@ const fn face(refusal: &Refusal) -> (Code, ErrorReason, &'static str) {
         VaultError::SlowReader => (Code::ResourceExhausted, R::SlowReader, "retry"),
         VaultError::Stopping => (Code::Unavailable, R::Stopping, "retry"),
         VaultError::WriteContended => (Code::Aborted, R::WriteContended, "retry"),
-        VaultError::Store(_) => (Code::Unavailable, R::StoreUnavailable, "retry"),
+        VaultError::Store(_) | VaultError::Outbox(_) => (Code::Unavailable, R::StoreUnavailable, "retry"),
         VaultError::Keys(KeyError::Unavailable(_)) => (Code::Unavailable, R::KeysUnavailable, "retry"),
         VaultError::Keys(KeyError::Refused(_)) => (Code::FailedPrecondition, R::KeysRefused, "contact_operator"),
         VaultError::Audit(_) => (Code::Unavailable, R::AuditUnavailable, "retry"),
@@ -143,6 +143,7 @@ const fn retry_after(refusal: &Refusal) -> Option<Duration> {
         | VaultError::Stopping
         | VaultError::WriteContended
         | VaultError::Store(_)
+        | VaultError::Outbox(_)
         | VaultError::Keys(KeyError::Unavailable(_))
         | VaultError::Audit(_) => Some(SOON),
         VaultError::Invalid(_)

@@ -2,6 +2,7 @@
 //
 //   node oidc.mjs PORT        PORT 0 takes a free one; prints `ready http://127.0.0.1:PORT` and serves until killed
 //   AT_TTL=seconds            the life of an access token (3600)
+//   ROTATE=no                 a refresh token may be used again and again (it is replaced, and reuse revokes the grant)
 //   VAULT_TEST_NODE_MODULES   where `oidc-provider` is installed (./node_modules)
 //
 // What it grants and refuses is the provider's own doing. The paths below that begin with `_` belong to the tests: they
@@ -60,7 +61,7 @@ function newProvider(issuer, log) {
     cookies: { keys: [randomBytes(16).toString('hex')] },
     features: { devInteractions: { enabled: false }, revocation: { enabled: true }, introspection: { enabled: true } },
     scopes: SCOPE.split(' '),
-    rotateRefreshToken: true,
+    rotateRefreshToken: process.env.ROTATE !== 'no',
     ttl: {
       AccessToken: Number(process.env.AT_TTL ?? 3600),
       IdToken: 3600,

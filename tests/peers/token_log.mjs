@@ -1,9 +1,10 @@
 // What the token endpoint saw, one entry for each request in order of arrival. Tokens appear as fingerprints only.
 //
-//   {seq, client, grant_type, grant, presented, issued, outcome, error, detail, delivered}
+//   {seq, client, grant_type, grant, presented, issued, outcome, error, detail, delivered, delivered_at}
 //
 // `outcome` is `pending`, `ok` or `refused` when the provider judged the request, and `scripted`, `dropped` or
-// `abandoned` (see faults.mjs) when it never did. `delivered` says whether a whole answer went out.
+// `abandoned` (see faults.mjs) when it never did. `delivered` says whether a whole answer went out, `delivered_at` when
+// (Unix time in milliseconds).
 
 export class TokenLog {
   entries = [];
@@ -29,10 +30,11 @@ export class TokenLog {
       error: null,
       detail: null,
       delivered: false,
+      delivered_at: null,
     };
     this.entries.push(entry);
     this.#byRequest.set(req, entry);
-    res.once('finish', () => (entry.delivered = true));
+    res.once('finish', () => Object.assign(entry, { delivered: true, delivered_at: Date.now() }));
     res.once('close', () => this.#count('finished'));
     this.#count('arrived');
   }

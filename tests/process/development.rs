@@ -68,7 +68,7 @@ async fn what_is_made_on_the_spot_is_nobody_elses_business() {
     assert_eq!(mode(&data), 0o700);
     for file in fs::read_dir(&data).unwrap() {
         let path = file.unwrap().path();
-        assert_eq!(mode(&path), 0o600, "{}", path.display());
+        assert_eq!(mode(&path), if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
     }
     assert!(made.values().all(|key| !vault.stderr().contains(key)), "no key is logged");
 }

@@ -29,10 +29,21 @@ pub(crate) struct Installation {
 impl Installation {
     /// An installation over a Redis server, for as many instances as one likes, that may refresh at `provider`.
     pub(crate) async fn over_redis(port: u16, provider: Option<&Oidc>, more: &str) -> Self {
+        let store = format!("{{ kind: redis, redis: {{ url: \"redis://127.0.0.1:{port}\" }} }}");
+        Self::over(tempfile::tempdir().unwrap(), &store, provider, more).await
+    }
+
+    /// An installation over a file, for one instance at a time, that may refresh at `provider`.
+    pub(crate) async fn over_a_file(provider: Option<&Oidc>, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let store =
+            format!("{{ kind: embedded, embedded: {{ path: {} }} }}", folder.path().join("vault.redb").display());
+        Self::over(folder, &store, provider, more).await
+    }
+
+    async fn over(folder: TempDir, store: &str, provider: Option<&Oidc>, more: &str) -> Self {
         let mut shared = format!(
-            "environment: dev\nlisten: 127.0.0.1:0\nstore: {{ kind: redis, redis: {{ url: \"redis://127.0.0.1:{port}\" }} }}\n\
-             kms: {{ local: {{ key_file: {} }} }}\n{more}",
+            "environment: dev\nlisten: 127.0.0.1:0\nstore: {store}\nkms: {{ local: {{ key_file: {} }} }}\n{more}",
             folder.path().join("kms.key").display(),
         );
         if let Some(provider) = provider {
@@ -70,6 +81,17 @@ impl Installation {
         vault_engine(["serve", "--config", &file]).env("VAULT_ENGINE_REFRESH__BACKGROUND__ENABLED", "false")
     }
 
+    /// Where the outboxes of one instance are.
+    pub(crate) fn outboxes(&self, instance: &str) -> PathBuf {
+        self.folder.path().join(instance).join("outbox")
+    }
+
+    /// Starts one instance that ends where it reaches this place.
+    pub(crate) async fn serve_until(&self, place: &str, instance: &str) -> (Running, Caller) {
+        let (vault, server) = self.command(instance).env("VAULT_FAILPOINT", place).serving().await;
+        (vault, Caller::new(&server, ENGINE, &self.key))
+    }
+
     /// Starts one instance, and an engine that calls it.
     pub(crate) async fn serve(&self, instance: &str) -> (Running, Caller) {
         self.serve_as(self.command(instance)).await
@@ -103,9 +125,10 @@ pub(crate) fn write_profile(folder: &TempDir, provider: &Oidc, more: &str) -> Pa
     fs::create_dir_all(&profiles).unwrap();
     let yaml = format!(
         "docs: https://judge.example/docs\nfacts_as_of: 2026-11-21\nauthorize_url: {}/auth\ntoken_url: {}\n\
-         refresh: {{ rotates: yes, replay: revoke_all }}\n{more}",
+         refresh: {}\n{more}",
         provider.issuer(),
         provider.token_url(),
+        if provider.rotates() { "{ rotates: yes, replay: revoke_all }" } else { "{ rotates: no }" },
     );
     fs::write(profiles.join(format!("{PLATFORM}.yaml")), yaml).unwrap();
     profiles

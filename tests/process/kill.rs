@@ -17,8 +17,8 @@ const EACH: usize = 20;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_killed_in_the_middle_of_its_refreshes_loses_no_grant() {
     let (redis, provider) = (RedisServer::start(RedisOptions::default()), Oidc::start().await);
-    let installation =
-        Installation::over_redis(redis.port(), Some(&provider), "refresh: { lease_seconds: 10 }\n").await;
+    let soon = "refresh: { lease_seconds: 10 }\noutbox: { handover_seconds: 2 }\n";
+    let installation = Installation::over_redis(redis.port(), Some(&provider), soon).await;
     let [(mut doomed, a), (_b, b), (_c, c)] =
         [installation.serve("a").await, installation.serve("b").await, installation.serve("c").await];
     let users = store_grants(&b, &provider, 3 * EACH).await;

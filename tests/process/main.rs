@@ -4,9 +4,12 @@
 #![expect(clippy::print_stdout, reason = "the proof shows its figures to whoever asks with --nocapture")]
 #![expect(clippy::disallowed_methods, reason = "tests have no lifecycle to be drained")]
 
+mod answers;
 mod background;
 mod caller;
+mod caller;
 mod clocks;
+mod crashes;
 mod demo;
 mod development;
 mod installation;

@@ -129,6 +129,12 @@ impl Running {
         self.child.kill().await.unwrap();
     }
 
+    /// Ends it as a power cut would, and tells all it wrote to its standard error before.
+    pub(crate) async fn last_words(mut self) -> String {
+        self.kill().await;
+        self.stderr.until_the_end().await
+    }
+
     /// Waits for its end. `None`: a signal ended it.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;

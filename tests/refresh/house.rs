@@ -1,6 +1,7 @@
 //! A platform, a store, and as many instances of the vault as a test wants over the two. Their clock is the test's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,6 +14,7 @@ use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 use vault_engine::adapters::keys::local::{InProduction, LocalKeys};
 use vault_engine::adapters::oauth::{HttpTokenEndpoint, OutboundSettings};
+use vault_engine::adapters::outbox::{Bounds, FolderOutbox};
 use vault_engine::adapters::profiles::load_file;
 use vault_engine::adapters::steady::SteadyClock;
 use vault_engine::adapters::store::embedded::EmbeddedStore;
@@ -24,13 +26,13 @@ use vault_engine::domain::connection::{Connection, Entry};
 use vault_engine::domain::error::VaultError;
 use vault_engine::domain::id::{ConnectionKey, Environment};
 use vault_engine::domain::ports::{
-    AuditSink, AuditUnavailable, Clock, Index, KeyProvider, Random, Store, Tasks, TokenEndpoint, Version,
+    AuditSink, AuditUnavailable, Clock, Index, KeyProvider, Outbox, Random, Store, Tasks, TokenEndpoint, Version,
 };
 use vault_engine::domain::profile::{Profile, UrlPolicy};
 use vault_engine::domain::secret::{AccessToken, ClientSecret, RefreshToken};
 use vault_engine::domain::time::Timestamp;
 use vault_engine::envelope::{KeyLimits, Sealer, TenantKeys, UserKeys};
-use vault_engine::refresher::{RefreshSettings, Refresher, RefresherParts};
+use vault_engine::refresher::{Answers, RefreshSettings, Refresher, RefresherParts};
 use vault_engine::service::{
     DeleteToken, GetToken, GetTokenAnswer, GetTokenQuery, Loaded, Records, StoreToken, StoreTokenCommand,
 };
@@ -62,6 +64,8 @@ pub(crate) struct Setup {
     pub(crate) profile: Profile,
     pub(crate) client_secrets: Option<Vec<&'static str>>,
     pub(crate) settings: RefreshSettings,
+    /// How much the outbox of each instance holds.
+    pub(crate) outbox: Bounds,
 }
 
 /// One instance of the vault.
@@ -70,6 +74,7 @@ pub(crate) struct Instance {
     pub(crate) store: Arc<FailingStore>,
     pub(crate) keys: FaultyKeys,
     pub(crate) audit: Arc<Trail>,
+    pub(crate) outbox: Arc<FolderOutbox>,
     pub(crate) refresher: Arc<Refresher>,
     pub(crate) get_token: GetToken,
     store_token: StoreToken,
@@ -128,7 +133,8 @@ impl World {
         rotate(&provider);
         let settings = RefreshSettings { lease: LEASE, exchange: Duration::from_secs(5), ..RefreshSettings::default() };
         let profile = plain_profile(&provider, &folder);
-        let mut setup = Setup { profile, client_secrets: Some(vec!["hush"]), settings };
+        let outbox = Bounds { entries: 100, bytes: 16 * 1_024 * 1_024 };
+        let mut setup = Setup { profile, client_secrets: Some(vec!["hush"]), settings, outbox };
         differ(&mut setup);
         let clock = Arc::new(SetClock(AtomicI64::new(1_700_000_000_000)));
         let observer = records(
@@ -180,6 +186,15 @@ impl World {
         let catalog = Arc::new(Catalog::new([Platform { profile: profile.clone(), app, vars: BTreeMap::new() }]));
         let records = Arc::new(records(&bounded, Arc::new(keys.clone()), (Arc::clone(&catalog), &clock), &tasks));
         let audit = Arc::new(Trail::default());
+        let random = Arc::new(SystemRandom) as Arc<dyn Random>;
+        let outbox = FolderOutbox::open(&self.outboxes(), self.setup.outbox, Arc::clone(&clock), random);
+        let outbox = Arc::new(outbox.unwrap());
+        let answers = Answers {
+            records: Arc::clone(&records),
+            outbox: Arc::clone(&outbox) as Arc<dyn Outbox>,
+            audit: Arc::clone(&audit) as Arc<dyn AuditSink>,
+            clock: Arc::clone(&clock),
+        };
         let refresher = Refresher::new(
             RefresherParts {
                 records: Arc::clone(&records),
@@ -189,6 +204,7 @@ impl World {
                 clock: Arc::clone(&clock),
                 random: Arc::new(SystemRandom) as Arc<dyn Random>,
                 tasks: Arc::clone(&tasks) as Arc<dyn Tasks>,
+                answers: Some(Arc::new(answers)),
             },
             self.setup.settings,
         );
@@ -197,6 +213,7 @@ impl World {
             store,
             keys,
             audit,
+            outbox,
             get_token: GetToken {
                 records: Arc::clone(&records),
                 catalog: Arc::clone(&catalog),
@@ -222,6 +239,11 @@ impl World {
             Entry::Live(connection) => *connection,
             Entry::Deleted(_) => panic!("the connection was deleted"),
         }
+    }
+
+    /// Where the outboxes of all instances are.
+    pub(crate) fn outboxes(&self) -> PathBuf {
+        self.folder.path().join("outbox")
     }
 
     /// How often the platform was asked for new tokens.

@@ -31,6 +31,7 @@ mod house;
 mod late;
 mod model;
 mod once;
+mod outbox;
 mod persist;
 mod preflight;
 mod replaced;

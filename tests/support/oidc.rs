@@ -30,6 +30,7 @@ pub(crate) const POST: OidcClient = OidcClient { id: "vault-post", secret: "a-se
 /// One running provider. It ends when this is dropped, or when the test process dies.
 pub(crate) struct Oidc {
     issuer: String,
+    rotates: bool,
     http: reqwest::Client,
     _process: Child,
 }
@@ -56,6 +57,8 @@ pub(crate) struct SeenRequest {
     pub(crate) error: Option<String>,
     pub(crate) detail: Option<String>,
     pub(crate) delivered: bool,
+    /// When its answer had left, in Unix milliseconds.
+    pub(crate) delivered_at: Option<u64>,
 }
 
 /// What became of a request to the token endpoint.
@@ -115,8 +118,17 @@ impl Oidc {
         Self::start_with_access_token_ttl(Duration::from_hours(1)).await
     }
 
+    /// Starts a provider whose refresh tokens may be used again and again.
+    pub(crate) async fn start_without_rotation() -> Self {
+        Self::launch(Duration::from_hours(1), false).await
+    }
+
     /// Starts a provider whose access tokens live for `ttl` (whole seconds).
     pub(crate) async fn start_with_access_token_ttl(ttl: Duration) -> Self {
+        Self::launch(ttl, true).await
+    }
+
+    async fn launch(ttl: Duration, rotates: bool) -> Self {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
         let modules = std::env::var_os("VAULT_TEST_NODE_MODULES")
             .map_or_else(|| checkout.join("tests/peers/node_modules"), PathBuf::from);
@@ -126,6 +138,7 @@ impl Oidc {
             .arg("0")
             .env("VAULT_TEST_NODE_MODULES", modules)
             .env("AT_TTL", ttl.as_secs().to_string())
+            .env("ROTATE", if rotates { "yes" } else { "no" })
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -136,12 +149,17 @@ impl Oidc {
         let line = line.expect("the provider's output can be read").expect("the provider says that it is ready");
         let issuer = line.strip_prefix("ready ").expect("the first line is `ready URL`").to_owned();
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("an HTTP client");
-        Self { issuer, http, _process: process }
+        Self { issuer, rotates, http, _process: process }
     }
 
     /// Its origin.
     pub(crate) fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// Whether it replaces refresh tokens.
+    pub(crate) const fn rotates(&self) -> bool {
+        self.rotates
     }
 
     /// Where refresh tokens are redeemed.

@@ -96,6 +96,18 @@ fn an_answer_for_an_older_generation_is_dropped() {
 }
 
 #[test]
+fn what_was_kept_of_an_answer_counts_if_nothing_newer_is_here() {
+    let (claimed, first) = connection().claim(A, 1, watching(100), LEASE).unwrap();
+    let kept = claimed.clone().renew(&first, renewed("r1")).unwrap();
+    let (taken, second) = claimed.claim(B, 2, watching(130), LEASE).unwrap();
+    assert_eq!(refresh_of(&taken.clone().catch_up(kept.clone()).unwrap()), "r1");
+    let dead = taken.clone().die(&second, Cause::LostAnswer, at(131)).unwrap();
+    assert_eq!(dead.catch_up(kept.clone()).unwrap().health, Health::Alive);
+    let theirs = taken.renew(&second, renewed("r2")).unwrap();
+    assert_eq!(theirs.catch_up(kept).unwrap_err(), Superseded);
+}
+
+#[test]
 fn failures_are_counted_from_the_first_one() {
     let (claimed, claim) = connection().claim(A, 1, watching(100), LEASE).unwrap();
     let failure = |s| Failure { at: at(s), cause: Cause::ProviderOutage, next_at: Some(at(s + 30)), lost: None };

@@ -5,6 +5,7 @@ mod audit;
 mod clock;
 mod index;
 mod keys;
+mod outbox;
 mod random;
 mod renewal;
 mod store;
@@ -18,6 +19,7 @@ pub use index::{
     ScanCursor, Scope, StateHint,
 };
 pub use keys::{DataKey, EncryptionContext, KeyError, KeyFault, KeyProvider, WrappedDataKey};
+pub use outbox::{EntryName, NotAName, Outbox, OutboxEntry, OutboxError, Room};
 pub use random::Random;
 pub use renewal::{Renewal, RenewalOutcome, Wanted};
 pub use store::{
