@@ -7,7 +7,6 @@
 mod answers;
 mod background;
 mod caller;
-mod caller;
 mod clocks;
 mod crashes;
 mod demo;

@@ -93,6 +93,52 @@ async fn a_status_is_a_table_for_people_and_json_for_programs() {
 }
 
 #[tokio::test]
+async fn what_is_stored_can_be_listed() {
+    let desk = Desk::new().await;
+    for platform in ["slack", "gmail", "notion"] {
+        desk.store(token(platform)).await.succeeded();
+    }
+    desk.run("token delete ada notion").await.succeeded();
+
+    let table = desk.run("token list").await.succeeded();
+    let mut rows: Vec<Vec<&str>> = table.lines().map(|row| row.split_whitespace().collect()).collect();
+    assert_eq!(rows.remove(0)[..3], ["USER", "PLATFORM", "STATUS"]);
+    rows.sort_unstable();
+    assert_eq!(
+        rows.iter().map(|row| &row[..3]).collect::<Vec<_>>(),
+        [["ada", "gmail", "active"], ["ada", "slack", "active"]]
+    );
+
+    let lines = desk.run("token list --platform slack --status active --json").await.succeeded();
+    let listed = parsed(&lines);
+    assert_eq!(
+        (&listed["user_id"], &listed["platform"], &listed["version"]),
+        (&json!("ada"), &json!("slack"), &json!(1))
+    );
+    assert_eq!(desk.run("token list --status expired --json").await.succeeded(), "");
+    let told = desk.run("token list --status gone").await.failed();
+    assert!(told.contains("`statuses` must be one of `active`, `expired`, `disabled`, `unreadable`"), "{told}");
+}
+
+#[tokio::test]
+async fn a_status_can_be_watched_for_a_while() {
+    let desk = Desk::new().await;
+    desk.store(token("slack")).await.succeeded();
+
+    let lines = desk.run("status --watch --for 2 --json").await.succeeded();
+    let told: Vec<Value> = lines.lines().map(parsed).collect();
+    let [start, connection, end] = &told[..] else { panic!("{lines}") };
+    assert_eq!(start["event"], json!({ "snapshot_start": { "reset": false } }));
+    let connection = &connection["event"]["connection"];
+    assert_eq!((&connection["user_id"], &connection["status"]["status"]), (&json!("ada"), &json!("active")));
+    assert_eq!(end["event"], json!({ "snapshot_end": {} }));
+
+    let lines = desk.run("status ada slack --watch --for 2").await.succeeded();
+    let words: Vec<&str> = lines.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(words, ["ada", "v1", "Slack", "active", "never", "none"]);
+}
+
+#[tokio::test]
 async fn what_goes_wrong_is_said_in_words_and_in_the_exit_code() {
     let desk = Desk::new().await;
     for (line, says) in [

@@ -230,6 +230,32 @@ fn what_one_instance_writes_the_other_tells() {
 }
 
 #[test]
+fn where_the_store_tells_nothing_it_is_asked_and_what_it_says_twice_is_told_once() {
+    spec(async |vault| {
+        vault.connect("plain", 3_600).await;
+        vault.start_another_untold().await;
+        let mut watch = watching(&vault.as_engine_of_another("sync"), everything()).await;
+        for version in 2..=4 {
+            vault.connect("plain", 3_600).await;
+            assert_eq!(words(&change(&mut watch).await.0), (USER, "plain", "active", version));
+        }
+    });
+}
+
+#[test]
+fn a_stream_that_cannot_see_does_not_pretend_that_nothing_happens() {
+    Setup::default().with("WATCH__HEARTBEAT_SECONDS", "300").run(async |vault| {
+        let index = vault.start_another_untold().await;
+        let mut watch = watching(&vault.as_engine_of_another("sync"), everything()).await;
+        index.fail();
+        let refused = refused(&mut watch).await;
+        assert_eq!(refused.told(), (Code::Unavailable, "store_unavailable", "retry"));
+        let again = vault.as_engine_of_another("sync").watch(everything()).await.err().unwrap();
+        assert_eq!(again.told(), (Code::Unavailable, "store_unavailable", "retry"));
+    });
+}
+
+#[test]
 fn a_stream_is_taken_up_after_a_restart() {
     spec(async |vault| {
         vault.connect("plain", 3_600).await;
@@ -374,7 +400,7 @@ fn whoever_does_not_read_is_cut_off_and_loses_nothing() {
         let (sync, users) = (vault.as_engine("sync"), ["u1", "u2", "u3", "u4"]);
         let slow = sync.clone().reading_little(vault.url()).await;
         let mut watch = watching(&slow, everything()).await;
-        write(vault, &users, 200).await;
+        write(vault, &users, 130).await;
         until("the end of what nobody reads", async || {
             vault.log().iter().any(|line| line["message"] == "a stream was read too slowly").then_some(())
         })
@@ -392,9 +418,9 @@ fn whoever_does_not_read_is_cut_off_and_loses_nothing() {
         };
         assert_eq!(refused.told(), (Code::ResourceExhausted, "slow_reader", "retry"));
         assert!(refused.retry_after.is_some());
-        assert!(last.values().sum::<u64>() < 800);
+        assert!(last.values().sum::<u64>() < 520);
         let mut watch = sync.watch(from(&token)).await.unwrap();
-        while users.iter().any(|user| last.get(*user) != Some(&200)) {
+        while users.iter().any(|user| last.get(*user) != Some(&130)) {
             let (told, _) = change(&mut watch).await;
             let before = last.insert(told.user_id.clone(), told.version).unwrap_or_default();
             assert!(before < told.version, "{} {} after {before}", told.user_id, told.version);

@@ -34,11 +34,11 @@ impl Batch {
 
     /// What comes after this place, if the place is in here and not at the end.
     pub(super) fn after(&self, cursor: &ChangeCursor) -> Option<&[Noted]> {
-        if self.from == *cursor {
-            return Some(&self.changes);
+        // The last such place: a change that is in here twice must not lead back to where a stream was.
+        match self.changes.iter().rposition(|noted| noted.after == *cursor) {
+            Some(at) => self.changes.get(at + 1..).filter(|rest| !rest.is_empty()),
+            None => (self.from == *cursor).then_some(self.changes.as_slice()),
         }
-        let at = self.changes.iter().position(|noted| noted.after == *cursor)?;
-        self.changes.get(at + 1..).filter(|rest| !rest.is_empty())
     }
 }
 
@@ -69,5 +69,50 @@ impl Noted {
             Err(error) => return Err(error),
         };
         Ok(Some((*version, status)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::ConnectionKey;
+    use crate::domain::ports::StateHint;
+
+    fn place(number: u8) -> ChangeCursor {
+        ChangeCursor(vec![number])
+    }
+
+    fn batch(from: u8, after: &[u8]) -> Batch {
+        let [tenant, user, platform] = ["t", "u", "p"];
+        let key = ConnectionKey {
+            tenant: tenant.parse().unwrap(),
+            user: user.parse().unwrap(),
+            platform: platform.parse().unwrap(),
+        };
+        let changes = after.iter().map(|number| {
+            let version = Version(u64::from(*number));
+            (Change { key: key.clone(), version, state: StateHint::Alive }, place(*number))
+        });
+        Batch::new(Partition::of(&key.tenant, &key.user), place(from), changes.collect())
+    }
+
+    fn versions(batch: &Batch, cursor: u8) -> Option<Vec<u64>> {
+        batch.after(&place(cursor)).map(|rest| rest.iter().map(|noted| noted.change.version.0).collect())
+    }
+
+    #[test]
+    fn what_comes_after_a_place_is_what_is_behind_it() {
+        let batch = batch(1, &[2, 3, 4]);
+        assert_eq!(versions(&batch, 1), Some(vec![2, 3, 4]));
+        assert_eq!(versions(&batch, 3), Some(vec![4]));
+        assert_eq!((versions(&batch, 4), versions(&batch, 9)), (None, None));
+    }
+
+    #[test]
+    fn what_is_in_it_twice_never_leads_back() {
+        assert_eq!(versions(&batch(1, &[2, 2, 3, 3]), 2), Some(vec![3, 3]));
+        assert_eq!(versions(&batch(1, &[2, 2]), 2), None);
+        assert_eq!(versions(&batch(1, &[1, 2]), 1), Some(vec![2]));
+        assert_eq!(versions(&batch(1, &[1]), 1), None);
     }
 }

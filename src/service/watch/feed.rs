@@ -194,14 +194,15 @@ impl Feed {
         Ok(())
     }
 
-    /// Reads what comes next in a partition, past the follower; whether there was anything.
+    /// Reads what comes next in a partition, past the follower; whether that led anywhere.
     async fn read(&mut self, partition: Partition) -> Result<bool, Halt> {
         let cursor = self.cursor(partition)?;
         match self.parts.index.changes(partition, Some(&cursor), AT_ONCE).await {
             Ok(Changes::Next { changes, .. }) => {
                 let batch = Batch::new(partition, cursor, changes);
                 self.take_all(&batch.changes).await?;
-                Ok(!batch.changes.is_empty())
+                // What is told again without a step forward is no reason to ask again.
+                Ok(self.position.0.get(&partition) != Some(&batch.from))
             }
             // The store has no such place: it is another one than the stream was begun on.
             Ok(Changes::Forgotten) | Err(StoreError::Corrupt) => Err(Halt::Forgotten),

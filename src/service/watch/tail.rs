@@ -172,7 +172,9 @@ impl Tail {
                     strand.end = Some(cursor);
                     false
                 }
-                (Changes::Next { changes, .. }, Some(_)) if changes.is_empty() => return Ok(()),
+                (Changes::Next { changes, cursor }, Some(from)) if changes.is_empty() || cursor == from => {
+                    return Ok(());
+                }
                 (Changes::Next { changes, cursor }, Some(from)) => {
                     let more = changes.len() >= AT_ONCE;
                     strand.batches.push_back(Arc::new(Batch::new(partition, from, changes)));

@@ -5,6 +5,7 @@
 mod answers;
 mod caller;
 mod capture;
+mod index;
 mod leaks;
 mod platforms;
 mod records;

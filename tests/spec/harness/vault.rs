@@ -22,6 +22,7 @@ use vault_engine::transport::{Reflection, ServeError, Server, ServerLimits};
 use super::answers::Witness;
 use super::caller::Caller;
 use super::capture::Log;
+use super::index::QuietIndex;
 use super::leaks::Canaries;
 use super::records::Drawer;
 use super::requests::{USER, now, until};
@@ -158,6 +159,15 @@ impl Vault {
         let foundation = self.running.lock().unwrap().as_ref().unwrap().foundation.clone();
         let other = self.run(Some(foundation)).await;
         self.running.lock().unwrap().as_mut().unwrap().other = Some(Box::new(other));
+    }
+
+    /// Starts another instance on the same store, which is told nothing and has to ask.
+    pub(crate) async fn start_another_untold(&self) -> Arc<QuietIndex> {
+        let foundation = self.running.lock().unwrap().as_ref().unwrap().foundation.clone();
+        let index = QuietIndex::over(Arc::clone(&foundation.index));
+        let other = self.run(Some(Foundation { index: Arc::clone(&index) as _, ..foundation })).await;
+        self.running.lock().unwrap().as_mut().unwrap().other = Some(Box::new(other));
+        index
     }
 
     /// An engine that calls the other instance.
