@@ -179,8 +179,11 @@ fn the_descriptors_say_what_the_documentation_says() {
     let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
     let service = pool.get_service_by_name("vault.v1.TokenVault").unwrap();
     assert!(service.methods().all(|method| !method.is_client_streaming()));
-    let streams = service.methods().filter(|method| method.is_server_streaming());
-    assert_eq!(streams.map(|method| method.name().to_owned()).collect::<Vec<_>>(), ["WatchStatus"]);
+    let streams = service.methods().filter(prost_reflect::MethodDescriptor::is_server_streaming);
+    assert_eq!(
+        streams.map(|method| method.full_name().to_owned()).collect::<Vec<_>>(),
+        ["vault.v1.TokenVault.WatchStatus"]
+    );
     let request = pool.get_message_by_name("vault.v1.StoreTokenRequest").unwrap();
     let fields: Vec<_> = request.fields().map(|field| (field.number(), field.name().to_owned())).collect();
     let documented = ["user_id", "platform", "access_token", "refresh_token", "expires_at", "scopes"];
