@@ -17,9 +17,6 @@ use vault_engine::adapters::keys::local::{InProduction, LocalKeys};
 use vault_engine::adapters::system::SystemRandom;
 use vault_engine::domain::ports::{EncryptionContext, KeyError, KeyProvider};
 
-#[cfg(feature = "aws")]
-#[path = "../support/canned_kms.rs"]
-mod canned_kms;
 #[path = "../support/faulty.rs"]
 mod faulty;
 #[cfg(feature = "aws")]

@@ -3,6 +3,8 @@
 //! Every store keeps the same `frame` under the same `place` names, so that what one of them holds can be read, and
 //! moved, byte for byte. What the bytes mean is not known here: they are sealed before they come.
 
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 pub mod embedded;
 mod frame;
 mod listeners;

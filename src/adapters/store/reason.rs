@@ -16,14 +16,14 @@ pub(super) const FULL: &str = "full";
 /// The server is a replica.
 pub(super) const READ_ONLY: &str = "read_only";
 /// The server does not let this installation in, or not do this.
-#[cfg(any(feature = "postgres", feature = "redis", test))]
+#[cfg(any(feature = "dynamodb", feature = "postgres", feature = "redis", test))]
 pub(super) const REFUSED: &str = "refused";
 /// There was no answer in time.
 pub(super) const TIMEOUT: &str = "timeout";
 /// The value has more bytes than a store takes.
 pub(super) const TOO_LARGE: &str = "too_large";
 /// The answer was not one to this question.
-#[cfg(any(feature = "postgres", feature = "redis", test))]
+#[cfg(any(feature = "dynamodb", feature = "postgres", feature = "redis", test))]
 pub(super) const UNEXPECTED: &str = "unexpected";
 
 /// Whether trying again, a moment later, may well succeed without anybody doing anything.

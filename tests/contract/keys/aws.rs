@@ -7,9 +7,9 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use vault_engine::domain::ports::{KeyProvider as _, WrappedDataKey};
 
-use super::canned_kms::CannedKms;
 use super::kms::{Emulator, KmsServer, free_port, provider_at};
 use super::{Answer, answer, context};
+use crate::canned_aws::CannedAws;
 
 /// What the port promises for every call.
 const BOUND: Duration = Duration::from_secs(10);
@@ -97,7 +97,7 @@ async fn every_error_of_kms_has_its_side() {
         (400, "ValidationException", Unavailable("unknown_answer"), 1),
         (418, "SomethingNewException", Unavailable("unknown_answer"), 1),
     ] {
-        let server = CannedKms::failing(status, code).await;
+        let server = CannedAws::failing(status, code).await;
         let keys = provider_at(server.endpoint(), KEY_ID).await;
         let got = answer(keys.decrypt(&context("prod", "acme", 1), &WrappedDataKey(vec![1; 128])).await);
         assert_eq!((got, server.calls()), (expected, calls), "{status} `{code}`");
@@ -122,7 +122,7 @@ async fn a_proxy_in_the_environment_is_not_used() {
 
 #[tokio::test(start_paused = true)]
 async fn an_error_names_the_request_and_never_the_answer() {
-    let server = CannedKms::failing(400, "AccessDeniedException").await;
+    let server = CannedAws::failing(400, "AccessDeniedException").await;
     let keys = provider_at(server.endpoint(), KEY_ID).await;
 
     let refused = keys.generate_data_key(&context("prod", "acme", 1)).await.unwrap_err();
@@ -144,7 +144,7 @@ async fn a_data_key_of_another_length_is_refused() {
         &format!("{}==", "A".repeat(86)),
     ] {
         let body = format!(r#"{{"KeyId":"{KEY_ID}","Plaintext":"{plaintext}","CiphertextBlob":"AQID"}}"#);
-        let server = CannedKms::answering(200, &body).await;
+        let server = CannedAws::answering(200, &body).await;
         let keys = provider_at(server.endpoint(), KEY_ID).await;
         let place = context("prod", "acme", 1);
 
@@ -159,7 +159,7 @@ async fn a_wrapped_key_that_cannot_be_stored_is_refused() {
     for blob in ["", &"A".repeat(1_368)] {
         let key = format!("{}=", "A".repeat(43));
         let body = format!(r#"{{"KeyId":"{KEY_ID}","Plaintext":"{key}","CiphertextBlob":"{blob}"}}"#);
-        let server = CannedKms::answering(200, &body).await;
+        let server = CannedAws::answering(200, &body).await;
         let keys = provider_at(server.endpoint(), KEY_ID).await;
         let got = answer(keys.generate_data_key(&context("prod", "acme", 1)).await);
         assert_eq!(got, Answer::Refused("wrapped_size"), "{} digits", blob.len());
@@ -168,7 +168,7 @@ async fn a_wrapped_key_that_cannot_be_stored_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_blob_no_vault_wrote_is_refused_without_asking() {
-    let server = CannedKms::failing(500, "KMSInternalException").await;
+    let server = CannedAws::failing(500, "KMSInternalException").await;
     let keys = provider_at(server.endpoint(), KEY_ID).await;
     for length in [0, 1_025, 6_144] {
         let got = answer(keys.decrypt(&context("prod", "acme", 1), &WrappedDataKey(vec![1; length])).await);
@@ -185,7 +185,7 @@ async fn an_answer_that_is_none_is_unavailable() {
         ("<html>", Answer::Unavailable("unreadable_answer")),
         (r#"{"Plaintext":"not base64 !"}"#, Answer::Unavailable("unreadable_answer")),
     ] {
-        let server = CannedKms::answering(200, body).await;
+        let server = CannedAws::answering(200, body).await;
         let keys = provider_at(server.endpoint(), KEY_ID).await;
         let got = answer(keys.generate_data_key(&context("prod", "acme", 1)).await);
         assert_eq!(got, expected, "`{body}`");

@@ -6,17 +6,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tempfile::TempDir;
+#[cfg(feature = "dynamodb")]
+use vault_engine::adapters::store::dynamodb::{DynamoSettings, DynamoStore};
 use vault_engine::adapters::store::embedded::EmbeddedStore;
 #[cfg(feature = "postgres")]
 use vault_engine::adapters::store::postgres::{PostgresSettings, PostgresStore};
 #[cfg(feature = "redis")]
 use vault_engine::adapters::store::redis::{ClientCertificate, RedisSettings, RedisStore, TlsSettings};
 use vault_engine::adapters::store::retry::{RetryPolicy, RetryingStore};
+#[cfg(feature = "dynamodb")]
+use vault_engine::adapters::system::SystemClock;
 use vault_engine::adapters::system::SystemRandom;
 #[cfg(feature = "redis")]
 use vault_engine::domain::ports::Partition;
 use vault_engine::domain::ports::{Index, Store};
 
+#[cfg(feature = "dynamodb")]
+use super::dynamodb_server::{self, DynamoServer, Peer};
 #[cfg(feature = "postgres")]
 use super::postgres_server::{PASSWORD as POSTGRES_PASSWORD, PostgresServer, USERNAME as POSTGRES_USERNAME};
 #[cfg(feature = "redis")]
@@ -61,6 +67,21 @@ pub(crate) struct PlainRedis {
 pub(crate) struct SecuredRedis {
     server: RedisServer,
     store: Arc<RedisStore>,
+}
+
+/// A table of Amazon's DynamoDB Local.
+#[cfg(feature = "dynamodb")]
+pub(crate) struct DynamoLocal(Table);
+
+/// A table of ministack's DynamoDB.
+#[cfg(feature = "dynamodb")]
+pub(crate) struct Ministack(Table);
+
+#[cfg(feature = "dynamodb")]
+struct Table {
+    server: &'static DynamoServer,
+    settings: DynamoSettings,
+    store: Arc<DynamoStore>,
 }
 
 /// Another one, tried again.
@@ -203,6 +224,50 @@ impl Backend for SecuredRedis {
     }
 }
 
+// === impl DynamoLocal, Ministack ===
+
+#[cfg(feature = "dynamodb")]
+impl Table {
+    async fn of(peer: Peer) -> Self {
+        let server = DynamoServer::of(peer).await;
+        let settings = server.table().await;
+        let store = dynamodb(&settings).await;
+        Self { server, settings, store }
+    }
+}
+
+#[cfg(feature = "dynamodb")]
+macro_rules! backend_of_a_table {
+    ($name:ident, $peer:expr) => {
+        impl Backend for $name {
+            async fn start() -> Self {
+                Self(Table::of($peer).await)
+            }
+
+            fn store(&self) -> Arc<dyn Store> {
+                Arc::clone(&self.0.store) as Arc<dyn Store>
+            }
+
+            fn index(&self) -> Arc<dyn Index> {
+                Arc::clone(&self.0.store) as Arc<dyn Index>
+            }
+
+            async fn another_instance(&self) -> Arc<dyn Store> {
+                dynamodb(&self.0.settings).await
+            }
+
+            async fn plant(&mut self, drawer: &str, field: &str, bytes: &[u8]) {
+                self.0.server.plant(&self.0.settings.table, drawer, field, bytes).await;
+            }
+        }
+    };
+}
+
+#[cfg(feature = "dynamodb")]
+backend_of_a_table!(DynamoLocal, Peer::Local);
+#[cfg(feature = "dynamodb")]
+backend_of_a_table!(Ministack, Peer::Ministack);
+
 // === impl Retrying ===
 
 impl<B: Backend> Backend for Retrying<B> {
@@ -240,6 +305,13 @@ pub(crate) fn in_database(server: &PostgresServer, database: &str) -> PostgresSe
         command_timeout: std::time::Duration::from_secs(10),
         ..PostgresSettings::default()
     }
+}
+
+/// The store in this table.
+#[cfg(feature = "dynamodb")]
+pub(crate) async fn dynamodb(settings: &DynamoSettings) -> Arc<DynamoStore> {
+    let store = DynamoStore::connect_as(settings, dynamodb_server::credentials(), Arc::new(SystemClock)).await;
+    Arc::new(store.unwrap())
 }
 
 /// How to reach a server that anybody may use.

@@ -1,6 +1,18 @@
 //! What `domain::ports::Store` promises, as a list of named promises that is expanded for every store and decorator.
 
 mod backends;
+#[cfg(feature = "dynamodb")]
+#[path = "../../support/detour.rs"]
+mod detour;
+#[cfg(feature = "dynamodb")]
+mod dynamodb_changes;
+#[cfg(feature = "dynamodb")]
+#[path = "../../support/dynamodb.rs"]
+mod dynamodb_server;
+#[cfg(feature = "dynamodb")]
+mod dynamodb_start;
+#[cfg(feature = "dynamodb")]
+mod dynamodb_traps;
 #[path = "../../support/eventually.rs"]
 #[expect(clippy::panic, reason = "a wait that fails, fails the test")]
 mod eventually;
@@ -107,6 +119,12 @@ macro_rules! the_promises_of_a_store_are_kept_by {
 the_promises_of_a_store_are_kept_by! {
     embedded_store: Embedded,
     retrying_embedded_store: Retrying<Embedded>,
+    #[cfg(feature = "dynamodb")]
+    dynamodb_local_store: DynamoLocal,
+    #[cfg(feature = "dynamodb")]
+    retrying_dynamodb_local_store: Retrying<DynamoLocal>,
+    #[cfg(feature = "dynamodb")]
+    ministack_store: Ministack,
     #[cfg(feature = "postgres")]
     postgres_store: Postgres,
     #[cfg(feature = "postgres")]

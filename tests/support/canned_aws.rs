@@ -1,4 +1,4 @@
-//! A KMS that gives every call the same answer: for the errors no emulator makes, and for what is no KMS at all.
+//! An AWS service that gives every call the same answer: for the errors no emulator makes, and for what is no AWS at all.
 
 #![expect(clippy::disallowed_methods, reason = "the server ends with the test, not with a shutdown")]
 
@@ -11,15 +11,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// A listening server. Stops when dropped.
-pub(crate) struct CannedKms {
+pub(crate) struct CannedAws {
     endpoint: String,
     calls: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
-// === impl CannedKms ===
+// === impl CannedAws ===
 
-impl CannedKms {
+impl CannedAws {
     /// Answers with an error of this code.
     pub(crate) async fn failing(status: u16, code: &str) -> Self {
         Self::answering(status, &format!(r#"{{"__type":"{code}","message":"a text nobody should log"}}"#)).await
@@ -57,7 +57,7 @@ impl CannedKms {
     }
 }
 
-impl Drop for CannedKms {
+impl Drop for CannedAws {
     fn drop(&mut self) {
         self.task.abort();
     }
