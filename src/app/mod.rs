@@ -82,6 +82,10 @@ pub enum StartError {
     /// The embedded store cannot be opened.
     #[error("the store cannot be opened")]
     Store(#[from] StoreOpenError),
+    /// DynamoDB cannot be used.
+    #[cfg(feature = "dynamodb")]
+    #[error("the store cannot be used")]
+    Dynamo(#[from] crate::adapters::store::dynamodb::ConnectError),
     /// PostgreSQL cannot be used.
     #[cfg(feature = "postgres")]
     #[error("the store cannot be used")]

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use super::StartError;
+#[cfg(feature = "dynamodb")]
+use crate::adapters::store::dynamodb as dynamodb_store;
 use crate::adapters::store::embedded::EmbeddedStore;
 #[cfg(feature = "postgres")]
 use crate::adapters::store::postgres as postgres_store;
 #[cfg(feature = "redis")]
 use crate::adapters::store::redis as redis_store;
+#[cfg(feature = "dynamodb")]
+use crate::adapters::system::SystemClock;
 use crate::config::StoreConfig;
 use crate::domain::ports::{Index, Store};
 
@@ -32,11 +36,21 @@ impl OpenStore {
 
 /// Opens the store of the configuration.
 #[cfg_attr(
-    not(any(feature = "postgres", feature = "redis")),
+    not(any(feature = "dynamodb", feature = "postgres", feature = "redis")),
     expect(clippy::unused_async, reason = "connecting to a server waits")
 )]
 pub(super) async fn open(config: &StoreConfig) -> Result<OpenStore, StartError> {
     match config {
+        #[cfg(feature = "dynamodb")]
+        StoreConfig::Dynamodb(dynamodb) => {
+            let settings = dynamodb_settings(dynamodb);
+            let connecting = dynamodb_store::DynamoStore::connect(&settings, Arc::new(SystemClock));
+            let store = Box::pin(connecting).await?;
+            let notes = store.notes().iter().map(ToString::to_string).collect();
+            Ok(OpenStore::new(store, notes))
+        }
+        #[cfg(not(feature = "dynamodb"))]
+        StoreConfig::Dynamodb(_) => Err(StartError::NotBuiltIn("dynamodb")),
         StoreConfig::Embedded { path } => Ok(OpenStore::new(EmbeddedStore::open(path)?, Vec::new())),
         #[cfg(feature = "postgres")]
         StoreConfig::Postgres(postgres) => {
@@ -59,12 +73,17 @@ pub(super) async fn open(config: &StoreConfig) -> Result<OpenStore, StartError> 
 }
 
 /// What a migration did to the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Migration {
     /// The store needs none: it makes what it needs when it is opened.
     NotNeeded {
         /// The kind of store.
         kind: &'static str,
+    },
+    /// Its table is there, and as it has to be.
+    Table {
+        /// Its name.
+        name: String,
     },
     /// Its schema was this version, and is now that; 0: there was none.
     Schema {
@@ -80,9 +99,20 @@ pub enum Migration {
 /// # Errors
 ///
 /// When the store cannot be reached, or does not let itself be changed.
-#[cfg_attr(not(feature = "postgres"), expect(clippy::unused_async, reason = "connecting to a server waits"))]
+#[cfg_attr(
+    not(any(feature = "dynamodb", feature = "postgres")),
+    expect(clippy::unused_async, reason = "connecting to a server waits")
+)]
 pub async fn migrate(config: &StoreConfig) -> Result<Migration, StartError> {
     match config {
+        #[cfg(feature = "dynamodb")]
+        StoreConfig::Dynamodb(dynamodb) => {
+            let settings = dynamodb_settings(dynamodb);
+            Box::pin(dynamodb_store::DynamoStore::create_table(&settings)).await?;
+            Ok(Migration::Table { name: settings.table })
+        }
+        #[cfg(not(feature = "dynamodb"))]
+        StoreConfig::Dynamodb(_) => Err(StartError::NotBuiltIn("dynamodb")),
         StoreConfig::Embedded { .. } => Ok(Migration::NotNeeded { kind: "embedded" }),
         #[cfg(feature = "postgres")]
         StoreConfig::Postgres(postgres) => {
@@ -113,6 +143,19 @@ fn postgres_settings(config: &crate::config::PostgresConfig) -> postgres_store::
         max_connections: config.max_connections,
         connect_timeout: config.connect_timeout,
         command_timeout: config.command_timeout,
+    }
+}
+
+#[cfg(feature = "dynamodb")]
+fn dynamodb_settings(config: &crate::config::DynamoConfig) -> dynamodb_store::DynamoSettings {
+    dynamodb_store::DynamoSettings {
+        table: config.table.clone(),
+        region: config.region.clone(),
+        endpoint: config.endpoint.clone(),
+        connect_timeout: config.connect_timeout,
+        request_timeout: config.connect_timeout + config.command_timeout,
+        // A write is a look, and a transaction.
+        operation_timeout: config.connect_timeout + config.command_timeout * 2,
     }
 }
 

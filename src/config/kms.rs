@@ -78,7 +78,7 @@ fn aws(section: &mut Section<'_>, context: &Context<'_>, provider: Provider) -> 
     Some(AwsKmsConfig { key_id: key_id?.to_owned(), region, endpoint })
 }
 
-fn endpoint(node: Node<'_>, context: &Context<'_>) -> Result<String, Mismatch> {
+pub(super) fn endpoint(node: Node<'_>, context: &Context<'_>) -> Result<String, Mismatch> {
     let text = node.text()?;
     let url = Url::parse(text).map_err(|_| Mismatch::new("is not an absolute URL", ""))?;
     let local = context.development && is_loopback(&url);

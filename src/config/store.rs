@@ -1,5 +1,6 @@
 //! Where records are kept.
 
+mod dynamodb;
 mod postgres;
 
 use std::net::IpAddr;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::{Host, Url};
 
+pub use self::dynamodb::DynamoConfig;
 pub use self::postgres::{PostgresConfig, PostgresTlsConfig};
 use super::{Context, path, secret};
 use crate::document::{Mismatch, Node, Section};
@@ -21,6 +23,8 @@ pub enum StoreConfig {
         /// The file.
         path: PathBuf,
     },
+    /// In DynamoDB.
+    Dynamodb(Box<DynamoConfig>),
     /// In PostgreSQL.
     Postgres(Box<PostgresConfig>),
     /// In Redis.
@@ -59,18 +63,26 @@ pub struct RedisTlsConfig {
 
 #[derive(Clone, Copy)]
 enum Kind {
+    Dynamodb,
     Embedded,
     Postgres,
     Redis,
 }
 
 pub(super) fn read(section: &mut Section<'_>, context: &Context<'_>) -> Option<StoreConfig> {
-    let kinds = [("embedded", Kind::Embedded), ("postgres", Kind::Postgres), ("redis", Kind::Redis)];
+    let kinds = [
+        ("dynamodb", Kind::Dynamodb),
+        ("embedded", Kind::Embedded),
+        ("postgres", Kind::Postgres),
+        ("redis", Kind::Redis),
+    ];
     let kind = section.optional("kind", |node| node.one_of(&kinds)).unwrap_or(Kind::Embedded);
     let file = section.section("embedded", |section| section.optional("path", path)).flatten();
+    let dynamodb = section.section("dynamodb", |section| dynamodb::read(section, context, kind)).flatten();
     let postgres = section.section("postgres", |section| postgres::read(section, context, kind)).flatten();
     let redis = section.section("redis", |section| redis(section, context, kind)).flatten();
     match kind {
+        Kind::Dynamodb => dynamodb.map(|dynamodb| StoreConfig::Dynamodb(Box::new(dynamodb))),
         Kind::Embedded => {
             Some(StoreConfig::Embedded { path: file.unwrap_or_else(|| context.data_dir.join("vault.redb")) })
         }
@@ -81,7 +93,7 @@ pub(super) fn read(section: &mut Section<'_>, context: &Context<'_>) -> Option<S
 
 fn redis(section: &mut Section<'_>, context: &Context<'_>, kind: Kind) -> Option<RedisConfig> {
     let url = match kind {
-        Kind::Embedded | Kind::Postgres => section.optional("url", redis_url),
+        Kind::Dynamodb | Kind::Embedded | Kind::Postgres => section.optional("url", redis_url),
         Kind::Redis => section.required("url", redis_url),
     };
     let username = section.optional("username", Node::text).map(str::to_owned);

@@ -232,6 +232,11 @@ fn an_engine_has_an_id_of_its_own_something_to_do_and_a_key() {
 fn each_choice_asks_for_what_it_needs() {
     assert!(faults(&dev("store: { kind: redis }"), &[]).contains("store.redis.url: must be given"));
     assert!(faults(&dev("kms: { provider: aws }"), &[]).contains("kms.aws.key_id: must be given"));
+    assert!(faults(&dev("store: { kind: dynamodb }"), &[]).contains("store.dynamodb.table: must be given"));
+    let dynamodb = |more: &str| faults(&dev(&format!("store: {{ dynamodb: {{ {more} }} }}")), &[]);
+    assert!(dynamodb("table: a/b/c").contains("must be the name of a table"));
+    assert!(dynamodb("table: abc, endpoint: \"http://elsewhere\"").contains("must begin with `https://`"));
+    assert!(dynamodb("timeouts: { command_ms: 1 }").contains("store.dynamodb.timeouts.command_ms"));
     let redis = |more: &str| faults(&dev(&format!("store: {{ redis: {{ {more} }} }}")), &[]);
     assert!(redis("url: \"http://h\"").contains("must be the address of a Redis server"));
     assert!(redis("url: \"redis://h\", tls: { ca_file: /c }").contains("write `rediss://`"));

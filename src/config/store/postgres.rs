@@ -61,7 +61,7 @@ enum SslMode {
 pub(super) fn read(section: &mut Section<'_>, context: &Context<'_>, kind: Kind) -> Option<PostgresConfig> {
     let place = match kind {
         Kind::Postgres => section.required("url", place),
-        Kind::Embedded | Kind::Redis => section.optional("url", place),
+        Kind::Dynamodb | Kind::Embedded | Kind::Redis => section.optional("url", place),
     };
     let username = section.optional("username", name).unwrap_or_else(|| "vault".to_owned());
     let password = section.optional("password", |node| secret::fetch(node, context));

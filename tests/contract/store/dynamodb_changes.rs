@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use bytes::Bytes;
@@ -28,6 +29,10 @@ struct HandClock(AtomicI64);
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_unix_seconds(self.0.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_secs(u64::try_from(self.0.load(Ordering::SeqCst)).unwrap())
     }
 }
 
