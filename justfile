@@ -36,6 +36,10 @@ dev *args:
 bench *args:
     cargo bench --bench bench -- {{ args }}
 
+# Import a million lines, and see that memory does not grow with them: many minutes
+million:
+    VAULT_TEST_LINES=1000000 cargo test --release --test bulk ten_times_as_many_lines -- --nocapture
+
 # The documentation of the code, in a browser
 docs:
     cargo doc --no-deps --document-private-items --open

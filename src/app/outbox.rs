@@ -4,14 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Foundation, StartError};
+use super::StartError;
 use crate::adapters::outbox::{Bounds, FolderOutbox};
 use crate::adapters::system::{SystemClock, SystemRandom};
 use crate::config::OutboxConfig;
-use crate::domain::catalog::Catalog;
-use crate::domain::id::Environment;
 use crate::domain::ports::{AuditSink, Outbox, Tasks as _};
-use crate::envelope::{KeyLimits, Sealer, UserKeys};
 use crate::lifecycle::Lifecycle;
 use crate::refresher::{Answers, Refresher};
 use crate::service::Records;
@@ -49,21 +46,6 @@ const fn bounds(config: &OutboxConfig) -> Bounds {
 /// The answers in an outbox, with what is needed to store them.
 pub fn answers(records: &Arc<Records>, outbox: Arc<dyn Outbox>, audit: Arc<dyn AuditSink>) -> Arc<Answers> {
     Arc::new(Answers { records: Arc::clone(records), outbox, audit, clock: Arc::new(SystemClock) })
-}
-
-/// The connections of an installation.
-#[must_use]
-pub fn records(environment: &Environment, foundation: &Foundation, catalog: &Arc<Catalog>) -> Arc<Records> {
-    let user_keys = Arc::new(UserKeys::new(
-        environment.clone(),
-        Arc::clone(&foundation.tenant_keys),
-        Arc::clone(&foundation.store),
-        Arc::new(SystemRandom),
-        KeyLimits::default(),
-    ));
-    let sealer = Sealer::new(environment.clone(), user_keys, Arc::new(SystemRandom));
-    let (store, clock) = (Arc::clone(&foundation.store), Arc::clone(&foundation.clock));
-    Arc::new(Records::new(store, sealer, Arc::clone(catalog), clock))
 }
 
 /// Replays what waits, before the first call is served, and goes on doing so until the process drains.

@@ -4,13 +4,18 @@ mod check;
 mod client;
 mod demo;
 mod dev;
+mod export;
+mod import;
 mod key;
 mod migrate;
 mod outbox;
 mod output;
 mod profile;
+mod progress;
+mod restore;
 mod serve;
 mod status;
+mod store;
 mod token;
 
 use std::path::PathBuf;
@@ -52,6 +57,15 @@ enum Command {
     /// Store, get, list and delete tokens through a running vault
     #[command(subcommand)]
     Token(token::Command),
+    /// Bring in tokens that were kept elsewhere: one JSON object per line
+    Import(import::Args),
+    /// Back up everything in the store, sealed as it is
+    Export(export::Args),
+    /// Set the store back to what it was when it was exported
+    Restore(restore::Args),
+    /// The store of a vault
+    #[command(subcommand)]
+    Store(store::Command),
     /// Show a user's connections through a running vault
     Status(status::Args),
 }
@@ -67,6 +81,9 @@ struct ConfigArg {
 
 /// Why a command failed: what a person reads after `error:`.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The exit status of a command that came to its end and left something undone.
+const INCOMPLETE: u8 = 3;
 
 /// Runs the command line of this process.
 #[must_use]
@@ -101,6 +118,10 @@ impl Cli {
             Command::Outbox(command) => outbox::run(command).await,
             Command::Profile(command) => profile::run(command),
             Command::Token(command) => token::run(command).await,
+            Command::Import(args) => import::run(args).await,
+            Command::Export(args) => export::run(args).await,
+            Command::Restore(args) => restore::run(args).await,
+            Command::Store(command) => store::run(command).await,
             Command::Status(args) => status::run(args).await,
         }
     }

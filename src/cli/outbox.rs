@@ -12,6 +12,7 @@ use crate::adapters::outbox::{Found, Kind, Listed, folders_in, list};
 use crate::app::{self, Foundation, StartError};
 use crate::config::{Config, OutboxConfig};
 use crate::domain::ports::AuditSink;
+use crate::envelope::KeyLimits;
 use crate::lifecycle::Lifecycle;
 use crate::refresher::Fate;
 use crate::service::Records;
@@ -107,7 +108,8 @@ async fn replay(args: &Args) -> Result<ExitCode, Failure> {
     let foundation = Foundation::lay(&config, &Lifecycle::default()).await?;
     let audit: Arc<dyn AuditSink> = Arc::new(app::open_audit(&config.audit)?);
     let (environment, outbox) = (config.environment.clone(), config.outbox.clone());
-    let records = app::records(&environment, &foundation, &Arc::new(app::catalog(config)?));
+    let catalog = Arc::new(app::catalog(config)?);
+    let records = Arc::new(foundation.records(&environment, &catalog, KeyLimits::default()));
     let mut tally = Tally::default();
     for folder in folders {
         replay_folder(&folder, &outbox, &records, &audit, &mut tally).await?;

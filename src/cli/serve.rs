@@ -46,10 +46,12 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
 
 /// Reads the configuration; `forced` is laid over file and environment.
 pub(super) fn load(file: Option<&Path>, forced: impl Iterator<Item = (String, String)>) -> Result<Config, StartError> {
-    // Names and values that are not Unicode can be no settings of ours.
-    let environment =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Config::load(file, environment.chain(forced)).map_err(StartError::Faults)
+    Config::load(file, variables().chain(forced)).map_err(StartError::Faults)
+}
+
+/// The environment of the process. Names and values that are not Unicode can be no settings of ours.
+pub(super) fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 // === impl Running ===

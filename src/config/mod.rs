@@ -106,6 +106,17 @@ impl Config {
         document.read(|section| config(section, &variables))
     }
 
+    /// Reads a file as it stands, where the environment is another configuration's too: variables are only what it refers
+    /// to.
+    ///
+    /// # Errors
+    ///
+    /// All faults that were found.
+    pub fn load_alone(path: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Self, Vec<Fault>> {
+        let variables: BTreeMap<String, String> = environment.collect();
+        Document::load(path, LIMITS)?.read(|section| config(section, &variables))
+    }
+
     /// Whether conveniences are allowed that would be mistakes elsewhere.
     #[must_use]
     pub fn is_development(&self) -> bool {

@@ -53,6 +53,12 @@ pub enum AuditAction {
     Call(super::method::Method),
     /// A path the API does not have.
     UnknownMethod,
+    /// Everything was written into a file, sealed.
+    Export,
+    /// Records were set back from a file.
+    Restore,
+    /// Everything was copied into another store, sealed.
+    Copy,
     /// A refresh at the platform, on behalf of whoever asked for the token.
     Refresh,
     /// The end of a stream that was opened before.
@@ -83,6 +89,9 @@ impl AuditAction {
             Self::UnknownMethod => "unknown",
             Self::Refresh => "refresh",
             Self::StreamEnd => "watch_end",
+            Self::Export => "export",
+            Self::Restore => "restore",
+            Self::Copy => "copy",
         }
     }
 }

@@ -20,6 +20,8 @@ pub enum Kind {
     PageToken = 6,
     /// Where a stream broke off.
     ResumeToken = 7,
+    /// The epoch of the store, sealed under a key of the installation.
+    StoreEpoch = 8,
 }
 
 /// The place a sealed thing belongs to, in canonical bytes. Never stored: whoever opens recomputes it from what was

@@ -9,6 +9,7 @@
 //! open what.
 
 pub mod context;
+mod epoch;
 pub mod format;
 mod record;
 pub mod seal;
@@ -17,6 +18,7 @@ mod tenant_keys;
 mod tickets;
 mod user_keys;
 
+pub use epoch::EpochSeal;
 pub use record::{decode, encode};
 pub use sealer::Sealer;
 pub use tenant_keys::{KeyLimits, TenantKeys};

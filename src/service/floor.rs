@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::domain::error::CorruptRecord;
@@ -17,6 +18,7 @@ const PER_SHARD: usize = 65_536;
 pub(super) struct Floor {
     hasher: RandomState,
     shards: [Mutex<HashMap<u64, Version>>; SHARDS],
+    resets: AtomicU64,
 }
 
 /// What a record's version was known to be before it was read. A read that began later must not return less.
@@ -24,20 +26,26 @@ pub(super) struct Floor {
 pub(super) struct Mark {
     hash: u64,
     seen: Option<Version>,
+    resets: u64,
 }
 
 // === impl Floor ===
 
 impl Floor {
     pub(super) fn new() -> Self {
-        Self { hasher: RandomState::new(), shards: std::array::from_fn(|_| Mutex::default()) }
+        Self {
+            hasher: RandomState::new(),
+            shards: std::array::from_fn(|_| Mutex::default()),
+            resets: AtomicU64::new(0),
+        }
     }
 
     /// Taken before a read: comparing with what is known *after* it would raise a false alarm when somebody writes
     /// in between.
     pub(super) fn mark(&self, key: &ConnectionKey) -> Mark {
         let hash = self.hasher.hash_one(key);
-        Mark { hash, seen: self.shard(hash).get(&hash).copied() }
+        let resets = self.resets();
+        Mark { hash, seen: self.shard(hash).get(&hash).copied(), resets }
     }
 
     /// Judges what a read returned.
@@ -46,20 +54,37 @@ impl Floor {
             (Some(_), None) => Err(CorruptRecord::Vanished),
             (Some(seen), Some(found)) if found < seen => Err(CorruptRecord::Rollback),
             (_, Some(found)) => {
-                self.raise(mark.hash, found);
+                self.raise(mark.hash, found, mark.resets);
                 Ok(())
             }
             (None, None) => Ok(()),
         }
     }
 
-    /// Remembers a version this instance wrote.
-    pub(super) fn wrote(&self, key: &ConnectionKey, version: Version) {
-        self.raise(self.hasher.hash_one(key), version);
+    /// Remembers a version this instance wrote, which it began when there had been so many resets.
+    pub(super) fn wrote(&self, key: &ConnectionKey, version: Version, resets: u64) {
+        self.raise(self.hasher.hash_one(key), version, resets);
     }
 
-    fn raise(&self, hash: u64, version: Version) {
+    /// Forgets everything.
+    pub(super) fn reset(&self) {
+        self.resets.fetch_add(1, Ordering::SeqCst);
+        for shard in &self.shards {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
+    /// How often everything was forgotten.
+    pub(super) fn resets(&self) -> u64 {
+        self.resets.load(Ordering::SeqCst)
+    }
+
+    fn raise(&self, hash: u64, version: Version, resets: u64) {
         let mut shard = self.shard(hash);
+        // What was read or written before a reset belongs to the time before it.
+        if self.resets() != resets {
+            return;
+        }
         if let Some(seen) = shard.get_mut(&hash) {
             *seen = version.max(*seen);
             return;
@@ -91,7 +116,7 @@ mod tests {
     #[test]
     fn an_older_version_than_one_seen_is_a_rollback() {
         let floor = Floor::new();
-        floor.wrote(&key("u"), Version(5));
+        floor.wrote(&key("u"), Version(5), 0);
         assert_eq!(floor.check(floor.mark(&key("u")), Some(Version(4))), Err(CorruptRecord::Rollback));
         assert_eq!(floor.check(floor.mark(&key("u")), Some(Version(5))), Ok(()));
         assert_eq!(floor.check(floor.mark(&key("u")), Some(Version(9))), Ok(()));
@@ -103,16 +128,16 @@ mod tests {
     fn a_record_that_was_there_does_not_become_missing() {
         let floor = Floor::new();
         assert_eq!(floor.check(floor.mark(&key("u")), None), Ok(()));
-        floor.wrote(&key("u"), Version(1));
+        floor.wrote(&key("u"), Version(1), 0);
         assert_eq!(floor.check(floor.mark(&key("u")), None), Err(CorruptRecord::Vanished));
     }
 
     #[test]
     fn a_write_during_a_read_is_no_rollback() {
         let floor = Floor::new();
-        floor.wrote(&key("u"), Version(5));
+        floor.wrote(&key("u"), Version(5), 0);
         let mark = floor.mark(&key("u"));
-        floor.wrote(&key("u"), Version(6));
+        floor.wrote(&key("u"), Version(6), 0);
         assert_eq!(floor.check(mark, Some(Version(5))), Ok(()));
     }
 
@@ -120,8 +145,22 @@ mod tests {
     fn memory_is_bounded() {
         let floor = Floor::new();
         for hash in 0..(PER_SHARD as u64 + 10) {
-            floor.raise(hash * SHARDS as u64, Version(1));
+            floor.raise(hash * SHARDS as u64, Version(1), 0);
         }
         assert_eq!(floor.shard(0).len(), PER_SHARD);
+    }
+
+    #[test]
+    fn nothing_from_before_a_reset_counts_after_it() {
+        let floor = Floor::new();
+        floor.wrote(&key("u"), Version(5), 0);
+        let mark = floor.mark(&key("v"));
+        floor.reset();
+        assert_eq!(floor.check(floor.mark(&key("u")), Some(Version(4))), Ok(()));
+        assert_eq!(floor.check(mark, Some(Version(5))), Ok(()));
+        floor.wrote(&key("w"), Version(5), 0);
+        for user in ["v", "w"] {
+            assert_eq!(floor.check(floor.mark(&key(user)), Some(Version(1))), Ok(()), "{user}");
+        }
     }
 }

@@ -271,7 +271,7 @@ pub(super) fn drawers(items: Vec<Item>) -> BTreeMap<UserId, UserDrawer> {
             Address::UserKey { user, generation, .. } => {
                 drawers.entry(user).or_default().keys.push((generation, stored));
             }
-            Address::TenantKeyring { .. } | Address::Lease { .. } => {}
+            Address::TenantKeyring { .. } | Address::Lease { .. } | Address::Epoch => {}
         }
     }
     drawers

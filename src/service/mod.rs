@@ -3,7 +3,9 @@
 //! A use case is handed checked values from somebody who has been let in; who may call it is decided elsewhere.
 
 mod batch_get_status;
+pub mod bulk;
 mod delete_token;
+mod epoch;
 mod floor;
 mod get_status;
 mod get_token;
@@ -17,6 +19,7 @@ mod watch;
 
 pub use batch_get_status::{BatchGetStatus, BatchGetStatusQuery, UserStatus};
 pub use delete_token::{DeleteToken, DeleteTokenAnswer};
+pub use epoch::Epochs;
 pub use get_status::{GetStatus, GetStatusQuery};
 pub use get_token::{GetToken, GetTokenAnswer, GetTokenQuery};
 pub use list_tokens::{ListTokens, ListTokensAnswer, ListTokensQuery, TokenInfo};

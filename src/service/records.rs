@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::Epochs;
 use super::floor::{Floor, Mark};
 use super::sightings::Sightings;
 use crate::domain::catalog::Catalog;
@@ -24,6 +25,7 @@ pub struct Records {
     clock: Arc<dyn Clock>,
     floor: Floor,
     sightings: Sightings,
+    epochs: Option<Arc<Epochs>>,
 }
 
 /// A connection, and the version it was read at: what the next write is compared with.
@@ -35,13 +37,27 @@ pub struct Loaded {
     pub version: Version,
 }
 
+/// What became of reading many.
+struct ReadAll {
+    result: Result<Vec<(PlatformId, Loaded)>, VaultError>,
+    /// Which one it failed at.
+    at: Option<ConnectionKey>,
+}
+
 // === impl Records ===
 
 impl Records {
     /// The connections in this store. What is known about their platforms decides when they are due.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, sealer: Sealer, catalog: Arc<Catalog>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, sealer, catalog, clock, floor: Floor::new(), sightings: Sightings::default() }
+        let (floor, sightings) = (Floor::new(), Sightings::default());
+        Self { store, sealer, catalog, clock, floor, sightings, epochs: None }
+    }
+
+    /// With an eye on the epoch of the store: what was set back on purpose is no loss.
+    #[must_use]
+    pub fn noticing(self, epochs: Arc<Epochs>) -> Self {
+        Self { epochs: Some(epochs), ..self }
     }
 
     /// Reads a connection.
@@ -50,12 +66,12 @@ impl Records {
     ///
     /// When the store or the keys are not at hand, or what is stored cannot be trusted.
     pub async fn load(&self, key: &ConnectionKey) -> Result<Option<Loaded>, VaultError> {
-        let mark = self.floor.mark(key);
-        let opened = async {
-            let stored = self.store.get(&Address::Connection(key.clone())).await?;
-            self.open(key, mark, stored.as_ref(), None).await
-        };
-        opened.await.inspect_err(|error| alarm(key, error))
+        let resets = self.floor.resets();
+        let mut loaded = self.read(key).await;
+        if self.was_set_back(&loaded, resets).await {
+            loaded = self.read(key).await;
+        }
+        loaded.inspect_err(|error| alarm(key, error))
     }
 
     /// Reads a connection as it was a moment ago at the earliest: what this instance has at hand will do.
@@ -89,8 +105,9 @@ impl Records {
         let hints = schedule::hints(entry, platform, key, self.clock.now());
         // Nobody knows a claim better than who makes it, even if nobody ever learns whether it was written.
         self.note_claim(key, entry);
+        let resets = self.floor.resets();
         self.store.put(&Address::Connection(key.clone()), expected, Record { value: sealed, hints }).await?;
-        self.floor.wrote(key, version);
+        self.floor.wrote(key, version, resets);
         Ok(version)
     }
 
@@ -143,22 +160,51 @@ impl Records {
         user: &UserId,
         platforms: impl Iterator<Item = PlatformId>,
     ) -> Result<Vec<(PlatformId, Loaded)>, VaultError> {
-        let keys: Vec<_> = platforms
-            .map(|platform| {
-                let key = ConnectionKey { tenant: tenant.clone(), user: user.clone(), platform };
-                let mark = self.floor.mark(&key);
-                (key, mark)
-            })
-            .collect();
-        let drawer = self.drawer(tenant, user).await?;
+        let key = |platform| ConnectionKey { tenant: tenant.clone(), user: user.clone(), platform };
+        let keys: Vec<_> = platforms.map(key).collect();
+        let resets = self.floor.resets();
+        let mut loaded = self.read_all(tenant, user, &keys).await;
+        if self.was_set_back(&loaded.result, resets).await {
+            loaded = self.read_all(tenant, user, &keys).await;
+        }
+        let ReadAll { result, at } = loaded;
+        result.inspect_err(|error| match at {
+            Some(key) => alarm(&key, error),
+            None => alarm(&format_args!("{tenant}/{user}"), error),
+        })
+    }
+
+    async fn read(&self, key: &ConnectionKey) -> Result<Option<Loaded>, VaultError> {
+        let mark = self.floor.mark(key);
+        let stored = self.store.get(&Address::Connection(key.clone())).await?;
+        self.open(key, mark, stored.as_ref(), None).await
+    }
+
+    async fn read_all(&self, tenant: &TenantId, user: &UserId, keys: &[ConnectionKey]) -> ReadAll {
+        let marks: Vec<_> = keys.iter().map(|key| self.floor.mark(key)).collect();
+        let drawer = match self.store.list_user(tenant, user).await {
+            Ok(drawer) => drawer,
+            Err(error) => return ReadAll { result: Err(error.into()), at: None },
+        };
         let mut loaded = Vec::with_capacity(drawer.connections.len());
-        for (key, mark) in keys {
+        for (key, mark) in keys.iter().zip(marks) {
             let found = drawer.connections.iter().find(|(platform, _)| *platform == key.platform);
             let stored = found.map(|(_, stored)| stored);
-            let opened = self.open(&key, mark, stored, Some(&drawer)).await.inspect_err(|error| alarm(&key, error))?;
-            loaded.extend(opened.map(|opened| (key.platform, opened)));
+            match self.open(key, mark, stored, Some(&drawer)).await {
+                Ok(opened) => loaded.extend(opened.map(|opened| (key.platform.clone(), opened))),
+                Err(error) => return ReadAll { result: Err(error), at: Some(key.clone()) },
+            }
         }
-        Ok(loaded)
+        ReadAll { result: Ok(loaded), at: None }
+    }
+
+    /// Whether what looks lost was set back on purpose: everything seen before is forgotten then, and reading again
+    /// tells what is.
+    async fn was_set_back<T>(&self, read: &Result<T, VaultError>, resets: u64) -> bool {
+        let Err(VaultError::Corrupt(CorruptRecord::Rollback | CorruptRecord::Vanished)) = read else { return false };
+        let Some(epochs) = &self.epochs else { return false };
+        epochs.notice(|| self.floor.reset()).await;
+        self.floor.resets() != resets
     }
 
     /// Everything of one user, still sealed.

@@ -1,5 +1,6 @@
 //! Storing the tokens of a connection.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::{Records, WRITE_ATTEMPTS, enabled};
@@ -62,10 +63,25 @@ impl StoreToken {
     ///
     /// When the platform is not enabled, or the record cannot be written.
     pub async fn run(&self, command: StoreTokenCommand) -> Result<StoreTokenAnswer, VaultError> {
+        match self.run_unless(command, |_| None::<Infallible>).await? {
+            Ok(answer) => Ok(answer),
+            Err(never) => match never {},
+        }
+    }
+
+    /// Stores the tokens, unless what is there is a reason not to.
+    pub(super) async fn run_unless<T>(
+        &self,
+        command: StoreTokenCommand,
+        reason: impl Fn(&Entry) -> Option<T>,
+    ) -> Result<Result<StoreTokenAnswer, T>, VaultError> {
         let platform = enabled(&self.catalog, &command.key.platform)?;
         for _ in 0..WRITE_ATTEMPTS {
             let now = self.clock.now();
             let before = self.records.load(&command.key).await?;
+            if let Some(reason) = before.as_ref().and_then(|loaded| reason(&loaded.entry)) {
+                return Ok(Err(reason));
+            }
             let (expected, generation, live) = match &before {
                 None => (Expected::Absent, Generation(1), None),
                 Some(loaded) => {
@@ -104,7 +120,7 @@ impl StoreToken {
             }
             match self.records.save(&command.key, expected, &Entry::Live(Box::new(connection))).await {
                 Ok(version) => {
-                    return Ok(StoreTokenAnswer { version, replaced: live.is_some(), refreshable: renewable });
+                    return Ok(Ok(StoreTokenAnswer { version, replaced: live.is_some(), refreshable: renewable }));
                 }
                 Err(VaultError::WriteContended) => {}
                 Err(error) => return Err(error),

@@ -15,7 +15,7 @@ use crate::access::{
 };
 use crate::domain::connection::{LastRefresh, RefreshOutcome};
 use crate::domain::error::{Fault, InvalidArgument};
-use crate::domain::id::{ConnectionKey, IdError, PlatformId, RequestId, UserId};
+use crate::domain::id::{ConnectionKey, IdError, PlatformId, RequestId, TenantId, UserId};
 use crate::domain::secret::{AccessToken, RefreshToken};
 use crate::domain::time::Timestamp;
 use crate::pb::vault_v1 as pb;
@@ -34,7 +34,19 @@ const MAX_MIN_TTL_SECONDS: i64 = 86_400;
 const MAX_UNIX_SECONDS: i64 = 253_402_300_799;
 
 pub(super) fn store_token(caller: &Caller, request: pb::StoreTokenRequest) -> Result<StoreTokenCommand, Refusal> {
-    let key = connection(caller, &request.tenant, &request.user_id, &request.platform)?;
+    let tenant = caller.tenant(&request.tenant)?;
+    Ok(store_token_for(tenant, request)?)
+}
+
+/// A request to store tokens, whoever makes it, for a tenant that is decided.
+///
+/// # Errors
+///
+/// When a field is out of bounds.
+pub fn store_token_for(tenant: TenantId, request: pb::StoreTokenRequest) -> Result<StoreTokenCommand, InvalidArgument> {
+    let (user, platform) = (id("user_id", &request.user_id)?, id("platform", &request.platform)?);
+    let key = ConnectionKey { tenant, user, platform };
+    let invalid = |field, fault| Err(InvalidArgument { field, fault });
     for (field, token) in [("access_token", &request.access_token), ("refresh_token", &request.refresh_token)] {
         if token.len() > MAX_TOKEN_BYTES {
             return invalid(field, Fault::TooLarge(MAX_TOKEN_BYTES));

@@ -9,4 +9,5 @@ mod socket;
 mod status;
 mod token_vault;
 
+pub use convert::store_token_for;
 pub use server::{Health, Reflection, ServeError, Server, ServerLimits};

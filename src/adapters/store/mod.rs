@@ -6,6 +6,7 @@
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod embedded;
+pub mod export;
 mod frame;
 mod listeners;
 pub mod near_cache;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! drawer = tenant "/" user  |  tenant  |  "#leases"
-//! field  = platform  |  "#key:" generation  |  "#keyring"  |  "#lease:" partition
+//! field  = platform  |  "#key:" generation  |  "#keyring"  |  "#lease:" partition  |  "#epoch"
 //! ```
 //!
 //! `/`, `:`, `#`, `{` and `}` are in the alphabet of no identifier a name is built from, so every name parses one way
@@ -19,7 +19,9 @@ use crate::domain::ports::{Address, StoreError, UserDrawer};
 const KEY_PREFIX: &str = "#key:";
 const KEYRING: &str = "#keyring";
 const LEASE_PREFIX: &str = "#lease:";
+/// The one drawer no scan opens.
 const LEASES: &str = "#leases";
+const EPOCH: &str = "#epoch";
 
 /// Where a value is kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +47,7 @@ impl From<&Address> for Place {
             Address::Lease { partition } => {
                 Self { drawer: LEASES.to_owned(), field: format!("{LEASE_PREFIX}{}", partition.number()) }
             }
+            Address::Epoch => Self { drawer: LEASES.to_owned(), field: EPOCH.to_owned() },
         }
     }
 }
@@ -57,10 +60,12 @@ impl Place {
         Some((tenant.parse().ok()?, user.parse().ok()?))
     }
 
-    /// What is kept here; `None` for a name no vault gives. Leases have no address outside.
+    /// What is kept here; `None` for a name no vault gives. Leases and the epoch have no address outside.
     pub(super) fn address(&self) -> Option<Address> {
         let Some((tenant, user)) = self.drawer.split_once('/') else {
-            let tenant = self.drawer.parse().ok()?;
+            let system = TenantId::system();
+            // No caller can name it, and it is the one that is always there.
+            let tenant = if self.drawer == system.as_str() { system } else { self.drawer.parse().ok()? };
             return (self.field == KEYRING).then_some(Address::TenantKeyring { tenant });
         };
         let (tenant, user) = (tenant.parse().ok()?, user.parse().ok()?);
@@ -121,6 +126,7 @@ mod tests {
             (Address::Connection(key), place("acme/u1", "gmail")),
             (Address::UserKey { tenant: tenant.clone(), user, generation: 7 }, place("acme/u1", "#key:7")),
             (Address::TenantKeyring { tenant }, place("acme", "#keyring")),
+            (Address::TenantKeyring { tenant: TenantId::system() }, place("system", "#keyring")),
         ];
         for (address, place) in names {
             assert_eq!(Place::from(&address), place);
@@ -129,6 +135,8 @@ mod tests {
         let lease = Address::Lease { partition: Partition::numbered(7).unwrap() };
         assert_eq!(Place::from(&lease), place("#leases", "#lease:7"));
         assert_eq!(Place::from(&lease).address(), None);
+        assert_eq!(Place::from(&Address::Epoch), place("#leases", "#epoch"));
+        assert_eq!(Place::from(&Address::Epoch).address(), None);
     }
 
     #[test]

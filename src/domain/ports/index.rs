@@ -81,7 +81,7 @@ pub enum Changes {
 /// What is scanned.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Scope {
-    /// Everything but leases.
+    /// Everything but leases and the epoch: what belongs to the vault, and not to where it is kept.
     All,
     /// The connections and user keys of one tenant.
     Tenant(TenantId),
@@ -188,6 +188,9 @@ pub const CHANGES_KEPT: usize = 65_536;
 impl Partition {
     /// How many there are. It is part of the stored format.
     pub const COUNT: u8 = 16;
+
+    /// The one of what belongs to none.
+    pub(super) const FIRST: Self = Self(0);
 
     /// The partition of everything of this user.
     #[must_use]

@@ -14,6 +14,11 @@ use crate::domain::id::{ConnectionKey, PlatformId, TenantId, UserId};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct Version(pub u64);
 
+/// Which history of a store this is: raised when somebody sets it back on purpose, so that what is older than one has
+/// seen can be told from what was lost. A store that was never set back has none, which is 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Epoch(pub u64);
+
 /// Where a value lives. Everything of one user lives together, so that one round trip fetches it all.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Address {
@@ -38,6 +43,8 @@ pub enum Address {
         /// The partition.
         partition: Partition,
     },
+    /// The sealed epoch of the store.
+    Epoch,
 }
 
 /// A value and its version.
@@ -171,6 +178,7 @@ impl Address {
             Self::UserKey { tenant, user, .. } => Partition::of(tenant, user),
             Self::TenantKeyring { tenant } => Partition::of_tenant(tenant),
             Self::Lease { partition } => *partition,
+            Self::Epoch => Partition::FIRST,
         }
     }
 }

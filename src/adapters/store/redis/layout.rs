@@ -71,7 +71,9 @@ pub(super) fn scanned(place: &Place) -> &str {
 pub(super) fn indexed(address: &Address, place: &Place) -> String {
     match address {
         Address::Connection(_) => format!("{}:{}", place.drawer, place.field),
-        Address::UserKey { .. } | Address::TenantKeyring { .. } | Address::Lease { .. } => String::new(),
+        Address::UserKey { .. } | Address::TenantKeyring { .. } | Address::Lease { .. } | Address::Epoch => {
+            String::new()
+        }
     }
 }
 
