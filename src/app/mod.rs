@@ -88,15 +88,7 @@ impl App {
             },
             Arc::clone(&clock),
         )?;
-        let refresh = RefreshSettings {
-            lease: config.refresh.lease,
-            exchange: RefreshSettings::default().exchange.min(config.refresh.lease / 2),
-            backoff_base: config.refresh.backoff_base,
-            backoff_max: config.refresh.backoff_max,
-            max_waiters: config.refresh.max_waiters,
-            handover: if config.outbox.enabled { config.outbox.handover } else { Duration::ZERO },
-            ..RefreshSettings::default()
-        };
+        let refresh = refresh_settings(&config);
         let background = config.refresh.background;
         let watch = WatchLimits {
             streams: config.watch.streams,
@@ -173,6 +165,18 @@ impl App {
         };
         let kinds = (foundation.store.kind(), foundation.keys_kind);
         Ok(Self { guard: Arc::new(guard), catalog, notes: foundation.notes, kinds })
+    }
+}
+
+fn refresh_settings(config: &Config) -> RefreshSettings {
+    RefreshSettings {
+        lease: config.refresh.lease,
+        exchange: RefreshSettings::default().exchange.min(config.refresh.lease / 2),
+        backoff_base: config.refresh.backoff_base,
+        backoff_max: config.refresh.backoff_max,
+        max_waiters: config.refresh.max_waiters,
+        handover: if config.outbox.enabled { config.outbox.handover } else { Duration::ZERO },
+        ..RefreshSettings::default()
     }
 }
 

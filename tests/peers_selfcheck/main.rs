@@ -3,6 +3,7 @@
 //! Nothing of the vault is tested here.
 
 #[path = "../support/oidc.rs"]
+#[expect(dead_code, reason = "shared with suites that need more of it")]
 mod oidc;
 
 use std::time::Duration;

@@ -259,6 +259,7 @@ pub(crate) async fn a_scan_finds_everything_once_and_no_lease(backend: impl Back
     for partition in Partition::all() {
         create(&*store, &Address::Lease { partition }, None).await;
     }
+    create(&*store, &Address::Epoch, None).await;
     for limit in [1, 7, 1_000] {
         let found: Vec<_> = scan_all(&*index, &Scope::All, limit).await.into_iter().flatten().collect();
         let addresses: BTreeSet<_> = found.iter().map(|item| format!("{:?}", item.address)).collect();

@@ -35,7 +35,7 @@ struct Reached {
 
 /// Notes that there is, or will be, something in this drawer.
 pub(super) async fn register(table: &Table, address: &Address, place: &Place) -> Result<(), StoreError> {
-    if !matches!(address, Address::Lease { .. }) {
+    if !matches!(address, Address::Lease { .. } | Address::Epoch) {
         table.commit(vec![Change::Put(Item::at(pk(address.partition()), &place.drawer))]).await?;
     }
     Ok(())

@@ -1,3 +1,5 @@
+//! When what is at hand is handed out, and when it is not.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
