@@ -161,26 +161,50 @@ fn dynamodb_settings(config: &crate::config::DynamoConfig) -> dynamodb_store::Dy
 
 #[cfg(feature = "redis")]
 fn redis_settings(config: &crate::config::RedisConfig) -> Result<redis_store::RedisSettings, StartError> {
-    use redis_store::{ClientCertificate, RedisSettings, TlsSettings};
-    let url = url::Url::parse(&config.url).map_err(|_| StartError::RedisUrl("it is not a URL"))?;
-    let host = url.host_str().ok_or(StartError::RedisUrl("it names no host"))?;
-    let database = match url.path().trim_matches('/') {
-        "" => 0,
-        number => number.parse().map_err(|_| StartError::RedisUrl("its path is not the number of a database"))?,
+    use redis_store::{ClientCertificate, Endpoint, RedisSettings, SentinelSettings, Shape, TlsSettings};
+
+    use crate::config::{RedisNode, RedisServersConfig, RedisTlsConfig};
+
+    let endpoints = |nodes: &[RedisNode]| {
+        nodes.iter().map(|RedisNode { host, port }| Endpoint { host: host.clone(), port: *port }).collect()
     };
-    let tls = (url.scheme() == "rediss").then(|| TlsSettings {
-        ca_file: config.tls.ca_file.clone(),
-        client: config.tls.client.clone().map(|(cert_file, key_file)| ClientCertificate { cert_file, key_file }),
-    });
+    let tls = |tls: &RedisTlsConfig| TlsSettings {
+        ca_file: tls.ca_file.clone(),
+        client: tls.client.clone().map(|(cert_file, key_file)| ClientCertificate { cert_file, key_file }),
+    };
     let defaults = RedisSettings::default();
+    let (shape, database) = match &config.servers {
+        RedisServersConfig::Server { url } => {
+            let url = url::Url::parse(url).map_err(|_| StartError::RedisUrl("it is not a URL"))?;
+            let host = url.host_str().ok_or(StartError::RedisUrl("it names no host"))?;
+            let database = match url.path().trim_matches('/') {
+                "" => 0,
+                number => {
+                    number.parse().map_err(|_| StartError::RedisUrl("its path is not the number of a database"))?
+                }
+            };
+            let host = host.trim_matches(['[', ']']).to_owned();
+            (Shape::Server(Endpoint { host, port: url.port().unwrap_or(6379) }), database)
+        }
+        RedisServersConfig::Sentinel(sentinel) => {
+            let settings = SentinelSettings {
+                addresses: endpoints(&sentinel.nodes),
+                master_name: sentinel.master_name.clone(),
+                username: sentinel.username.clone(),
+                password: sentinel.password.clone(),
+                tls: sentinel.tls.as_ref().map(tls),
+            };
+            (Shape::Sentinel(settings), 0)
+        }
+        RedisServersConfig::Cluster { nodes } => (Shape::Cluster(endpoints(nodes)), 0),
+    };
     let prefixed = !config.key_prefix.is_empty();
     Ok(RedisSettings {
-        host: host.trim_matches(['[', ']']).to_owned(),
-        port: url.port().unwrap_or(defaults.port),
+        shape,
         database,
         username: config.username.clone(),
         password: config.password.clone(),
-        tls,
+        tls: config.tls.as_ref().map(tls),
         key_prefix: if prefixed { config.key_prefix.clone() } else { defaults.key_prefix },
         connections: config.connections,
         connect_timeout: config.connect_timeout,

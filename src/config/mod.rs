@@ -32,7 +32,10 @@ pub use outbox::OutboxConfig;
 pub use platforms::PlatformConfig;
 pub use refresh::{BackgroundConfig, RefreshConfig};
 pub use server::ServerConfig;
-pub use store::{DynamoConfig, PostgresConfig, PostgresTlsConfig, RedisConfig, RedisTlsConfig, StoreConfig};
+pub use store::{
+    DynamoConfig, PostgresConfig, PostgresTlsConfig, RedisConfig, RedisNode, RedisSentinelConfig, RedisServersConfig,
+    RedisTlsConfig, StoreConfig,
+};
 pub use watch::WatchConfig;
 
 use crate::document::{Document, Fault, Limits, Mismatch, Node, Section};

@@ -31,17 +31,17 @@ pub enum StoreConfig {
     Redis(Box<RedisConfig>),
 }
 
-/// A Redis server.
+/// One Redis server, or several.
 #[derive(Debug)]
 pub struct RedisConfig {
-    /// `redis://host:port/database`, or `rediss://` for TLS. Never with credentials.
-    pub url: String,
+    /// Which servers.
+    pub servers: RedisServersConfig,
     /// The ACL user.
     pub username: Option<String>,
     /// Its password.
     pub password: Option<SecretString>,
-    /// Files for TLS.
-    pub tls: RedisTlsConfig,
+    /// With TLS, and its files; `None`: in the clear.
+    pub tls: Option<RedisTlsConfig>,
     /// What stands before every key.
     pub key_prefix: String,
     /// How many connections are kept open.
@@ -50,6 +50,47 @@ pub struct RedisConfig {
     pub connect_timeout: Duration,
     /// How long one command may take.
     pub command_timeout: Duration,
+}
+
+/// Which Redis servers.
+#[derive(Debug)]
+pub enum RedisServersConfig {
+    /// One, at `redis://host:port/database`, or `rediss://` for TLS. Never with credentials.
+    Server {
+        /// The address.
+        url: String,
+    },
+    /// Whichever the sentinels name.
+    Sentinel(RedisSentinelConfig),
+    /// A cluster.
+    Cluster {
+        /// Some of its nodes.
+        nodes: Vec<RedisNode>,
+    },
+}
+
+/// The sentinels of a Redis primary.
+#[derive(Debug)]
+pub struct RedisSentinelConfig {
+    /// All of them.
+    pub nodes: Vec<RedisNode>,
+    /// What they call the primary.
+    pub master_name: String,
+    /// The ACL user of the sentinels.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<SecretString>,
+    /// With TLS, and its files; `None`: in the clear.
+    pub tls: Option<RedisTlsConfig>,
+}
+
+/// A host and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisNode {
+    /// The name or address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
 }
 
 /// Files for TLS to Redis, in PEM.
@@ -68,6 +109,16 @@ enum Kind {
     Postgres,
     Redis,
 }
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Server,
+    Sentinel,
+    Cluster,
+}
+
+/// The most nodes that may be named.
+const NODES: usize = 64;
 
 pub(super) fn read(section: &mut Section<'_>, context: &Context<'_>) -> Option<StoreConfig> {
     let kinds = [
@@ -92,24 +143,31 @@ pub(super) fn read(section: &mut Section<'_>, context: &Context<'_>) -> Option<S
 }
 
 fn redis(section: &mut Section<'_>, context: &Context<'_>, kind: Kind) -> Option<RedisConfig> {
-    let url = match kind {
-        Kind::Dynamodb | Kind::Embedded | Kind::Postgres => section.optional("url", redis_url),
-        Kind::Redis => section.required("url", redis_url),
-    };
-    let username = section.optional("username", Node::text).map(str::to_owned);
-    let password = section.optional("password", |node| secret::fetch(node, context));
-    let tls = section.section("tls", tls).unwrap_or_default();
+    let modes = [("server", Mode::Server), ("sentinel", Mode::Sentinel), ("cluster", Mode::Cluster)];
+    let mode = section.optional("mode", |node| node.one_of(&modes)).unwrap_or(Mode::Server);
+    let wanted = |which| matches!(kind, Kind::Redis) && mode == which;
+    let url =
+        if wanted(Mode::Server) { section.required("url", redis_url) } else { section.optional("url", redis_url) };
+    let (username, password) = login(section, context);
+    let tls = tls_of(section);
     let key_prefix = section.optional("key_prefix", key_prefix).unwrap_or_default();
     let connections = section.optional("connections", |node| node.number(1..=256)).unwrap_or(4);
     let (connect, command) = section.section("timeouts", timeouts).unwrap_or_default();
-    if section.has("tls") && url.as_ref().is_some_and(|url| url.starts_with("redis://")) {
+    let (by_sentinel, by_nodes) = (wanted(Mode::Sentinel), wanted(Mode::Cluster));
+    let sentinel = section.section("sentinel", |section| sentinel(section, context, by_sentinel)).flatten();
+    let cluster = section.section("cluster", |section| nodes(section, by_nodes)).flatten();
+    let by_url = |url: &String| url.starts_with("rediss://");
+    if mode == Mode::Server && tls.is_some() && url.as_ref().is_some_and(|url| !by_url(url)) {
         section.fault("tls", "is for connections with TLS, and `url` asks for one without", "write `rediss://`");
     }
-    if username.is_some() && password.is_none() {
-        section.fault("username", "needs a `password`", "write `password: { file: /path }`");
-    }
+    let with_tls = url.as_ref().is_some_and(by_url);
+    let (servers, tls) = match mode {
+        Mode::Server => (RedisServersConfig::Server { url: url? }, with_tls.then(|| tls.unwrap_or_default())),
+        Mode::Sentinel => (RedisServersConfig::Sentinel(sentinel?), tls),
+        Mode::Cluster => (RedisServersConfig::Cluster { nodes: cluster? }, tls),
+    };
     Some(RedisConfig {
-        url: url?,
+        servers,
         username,
         password,
         tls,
@@ -118,6 +176,44 @@ fn redis(section: &mut Section<'_>, context: &Context<'_>, kind: Kind) -> Option
         connect_timeout: connect,
         command_timeout: command,
     })
+}
+
+fn sentinel(section: &mut Section<'_>, context: &Context<'_>, wanted: bool) -> Option<RedisSentinelConfig> {
+    let nodes = nodes(section, wanted);
+    let master_name = match wanted {
+        true => section.required("master_name", Node::text),
+        false => section.optional("master_name", Node::text),
+    };
+    let (username, password) = login(section, context);
+    let tls = tls_of(section);
+    Some(RedisSentinelConfig { nodes: nodes?, master_name: master_name?.to_owned(), username, password, tls })
+}
+
+fn login(section: &mut Section<'_>, context: &Context<'_>) -> (Option<String>, Option<SecretString>) {
+    let username = section.optional("username", Node::text).map(str::to_owned);
+    let password = section.optional("password", |node| secret::fetch(node, context));
+    if username.is_some() && password.is_none() {
+        section.fault("username", "needs a `password`", "write `password: { file: /path }`");
+    }
+    (username, password)
+}
+
+fn nodes(section: &mut Section<'_>, wanted: bool) -> Option<Vec<RedisNode>> {
+    let nodes = section.list("nodes", node);
+    let given = nodes.is_some() || wanted;
+    let nodes = nodes.filter(|nodes| (1..=NODES).contains(&nodes.len()));
+    if given && nodes.is_none() {
+        section.fault("nodes", format!("must be 1 to {NODES} addresses"), "write `[redis-1.example.com:6379]`");
+    }
+    nodes
+}
+
+fn node(node: Node<'_>) -> Result<RedisNode, Mismatch> {
+    let shape = || Mismatch::new("must be a host and a port", "write `redis-1.example.com:6379`");
+    let (host, port) = node.text()?.rsplit_once(':').ok_or_else(shape)?;
+    let bare = host.trim_matches(['[', ']']);
+    let host = Host::parse(host).map(|_| bare.to_owned()).map_err(|_| shape())?;
+    Ok(RedisNode { host, port: port.parse().map_err(|_| shape())? })
 }
 
 fn redis_url(node: Node<'_>) -> Result<String, Mismatch> {
@@ -140,6 +236,12 @@ fn key_prefix(node: Node<'_>) -> Result<String, Mismatch> {
     let plain =
         text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'-' | b'.'));
     if plain { Ok(text.to_owned()) } else { Err(Mismatch::new("must be at most 64 of A-Z a-z 0-9 : _ - .", "")) }
+}
+
+/// Files for TLS, if TLS is asked for.
+fn tls_of(section: &mut Section<'_>) -> Option<RedisTlsConfig> {
+    let asked_for = section.has("tls");
+    section.section("tls", tls).filter(|_| asked_for)
 }
 
 fn tls(section: &mut Section<'_>) -> RedisTlsConfig {

@@ -60,6 +60,7 @@ fn everything_the_sample_offers_can_be_switched_on() {
     let secrets = [
         ("VAULT_ENGINE_SECRET_POSTGRES", "p"),
         ("VAULT_ENGINE_SECRET_REDIS", "r"),
+        ("VAULT_ENGINE_SECRET_SENTINEL", "s"),
         ("VAULT_ENGINE_SECRET_GOOGLE", "g"),
         ("VAULT_ENGINE_SECRET_MICROSOFT", "m"),
         ("VAULT_ENGINE_STORE__KIND", "redis"),
@@ -68,7 +69,7 @@ fn everything_the_sample_offers_can_be_switched_on() {
     let config = load(&uncommented(), &secrets).unwrap_or_else(|faults| panic!("{faults:#?}\n{}", uncommented()));
     let StoreConfig::Redis(redis) = &config.store else { panic!("{:?}", config.store) };
     assert_eq!(redis.password.as_ref().unwrap().expose_secret(), "r");
-    assert!(redis.tls.client.is_some());
+    assert!(redis.tls.as_ref().unwrap().client.is_some());
     assert!(matches!(&config.kms, KmsConfig::Aws(aws) if aws.endpoint.is_some()));
     assert_eq!(config.engines[0].actions, [Action::Get, Action::Status].into());
     assert_eq!(config.platforms[&"google".parse().unwrap()].client_secrets[0].expose(), "g");
@@ -229,6 +230,24 @@ fn an_engine_has_an_id_of_its_own_something_to_do_and_a_key() {
 }
 
 #[test]
+fn redis_may_be_one_server_or_several() {
+    let servers = |more: &str| {
+        let config = load(&dev(&format!("store: {{ kind: redis, redis: {{ {more} }} }}")), &[]).unwrap();
+        let StoreConfig::Redis(redis) = config.store else { panic!("{:?}", config.store) };
+        (redis.servers, redis.tls.is_some())
+    };
+    assert!(matches!(servers("url: \"redis://h\""), (RedisServersConfig::Server { .. }, false)));
+    assert!(matches!(servers("url: \"rediss://h\""), (RedisServersConfig::Server { .. }, true)));
+    let sentinel = servers("mode: sentinel, sentinel: { nodes: [\"a:1\", \"[::1]:2\"], master_name: m, tls: {} }");
+    let (RedisServersConfig::Sentinel(sentinel), false) = sentinel else { panic!("{sentinel:?}") };
+    let nodes: Vec<_> = sentinel.nodes.iter().map(|node| (node.host.as_str(), node.port)).collect();
+    assert_eq!(nodes, [("a", 1), ("::1", 2)]);
+    assert!(sentinel.tls.is_some());
+    let cluster = servers("mode: cluster, cluster: { nodes: [\"a:1\"] }, tls: {}");
+    assert!(matches!(cluster, (RedisServersConfig::Cluster { .. }, true)), "{cluster:?}");
+}
+
+#[test]
 fn each_choice_asks_for_what_it_needs() {
     assert!(faults(&dev("store: { kind: redis }"), &[]).contains("store.redis.url: must be given"));
     assert!(faults(&dev("kms: { provider: aws }"), &[]).contains("kms.aws.key_id: must be given"));
@@ -242,6 +261,15 @@ fn each_choice_asks_for_what_it_needs() {
     assert!(redis("url: \"redis://h\", tls: { ca_file: /c }").contains("write `rediss://`"));
     assert!(redis("url: \"rediss://h\", tls: { cert_file: /c }").contains("`cert_file` and `key_file` together"));
     assert!(redis("username: u").contains("needs a `password`"));
+    let chosen = |more: &str| faults(&dev(&format!("store: {{ kind: redis, redis: {{ {more} }} }}")), &[]);
+    assert!(chosen("mode: sentinel").contains("store.redis.sentinel.nodes: must be 1 to 64 addresses"));
+    assert!(chosen("mode: cluster").contains("store.redis.cluster.nodes: must be 1 to 64 addresses"));
+    assert!(chosen("mode: sentinel, sentinel: { nodes: [\"h:1\"] }").contains("sentinel.master_name: must be given"));
+    assert!(chosen("mode: cluster, cluster: { nodes: [] }").contains("cluster.nodes: must be 1 to 64 addresses"));
+    for node in ["h", "h:0x1", "h:65536", ":1", "a b:1", "redis://h:1"] {
+        let told = chosen(&format!("mode: cluster, cluster: {{ nodes: [{node:?}] }}"));
+        assert!(told.contains("must be a host and a port"), "{node}: {told}");
+    }
     assert!(redis("key_prefix: \"{x}\"").contains("must be at most 64"));
     assert!(faults(&dev("kms: { aws: { endpoint: \"http://kms.example.com\" } }"), &[]).contains("`https://`"));
     assert!(faults(&dev("outbound: { allowed_hosts: [\"*.example.com\"] }"), &[]).contains("the name of one host"));

@@ -48,10 +48,11 @@ async fn sixty_callers_of_three_instances_make_one_refresh() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_callers_of_three_instances_make_one_refresh_over_redis() {
     use crate::redis_server::{RedisOptions, RedisServer};
-    use vault_engine::adapters::store::redis::{RedisSettings, RedisStore};
+    use vault_engine::adapters::store::redis::{Endpoint, RedisSettings, RedisStore, Shape};
 
     let server = RedisServer::start(RedisOptions::default());
-    let settings = RedisSettings { port: server.port(), ..RedisSettings::default() };
+    let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port: server.port() };
+    let settings = RedisSettings { shape: Shape::Server(endpoint), ..RedisSettings::default() };
     let store = RedisStore::connect(&settings).await.unwrap();
     is_refreshed_once(World::over(Arc::new(store), tempfile::tempdir().unwrap(), |_| {}).await).await;
 }

@@ -46,8 +46,16 @@ pub(crate) struct RedisServer {
     child: Child,
     directory: TempDir,
     options: RedisOptions,
+    role: Role,
     port: u16,
     tls_port: u16,
+}
+
+/// What the program does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    KeepsData,
+    WatchesOthers,
 }
 
 // === impl RedisOptions ===
@@ -63,6 +71,20 @@ impl Default for RedisOptions {
 impl RedisServer {
     /// Starts a server and waits until it is ready.
     pub(crate) fn start(options: RedisOptions) -> Self {
+        Self::start_with(options, |_| String::new())
+    }
+
+    /// Starts a server with more lines of configuration, which may depend on a second free port.
+    pub(crate) fn start_with(options: RedisOptions, more: impl Fn(u16) -> String) -> Self {
+        Self::start_as(Role::KeepsData, options, more)
+    }
+
+    /// Starts a sentinel with these lines of configuration.
+    pub(crate) fn start_sentinel(lines: &str) -> Self {
+        Self::start_as(Role::WatchesOthers, RedisOptions::default(), |_| lines.to_owned())
+    }
+
+    fn start_as(role: Role, options: RedisOptions, more: impl Fn(u16) -> String) -> Self {
         let directory = TempDir::new().unwrap();
         if options.secured {
             make_certificates(directory.path());
@@ -70,9 +92,9 @@ impl RedisServer {
         // A port that was free a moment ago may be taken by now.
         for _ in 0..5 {
             let (port, tls_port) = (free_port(), free_port());
-            write_configuration(directory.path(), options, port, tls_port);
-            if let Ok(child) = launch(directory.path()) {
-                return Self { child, directory, options, port, tls_port };
+            write_configuration(directory.path(), role, options, port, tls_port, &more(tls_port));
+            if let Ok(child) = launch(directory.path(), role) {
+                return Self { child, directory, options, role, port, tls_port };
             }
         }
         panic!("redis-server does not start");
@@ -112,20 +134,34 @@ impl RedisServer {
 
     /// Starts it again after a kill, on the same port with the same data.
     pub(crate) fn restart(&mut self) {
-        self.child = launch(self.directory.path()).unwrap();
+        self.child = launch(self.directory.path(), self.role).unwrap();
     }
 
     /// Asks as an operator with all rights; the answer as text, without its type.
     pub(crate) fn ask(&self, command: &[&[u8]]) -> String {
+        self.try_ask(command).unwrap_or_else(|refusal| panic!("the operator was told `{refusal}`"))
+    }
+
+    /// Asks as an operator with all rights; `Err` is what the server refuses with.
+    pub(crate) fn try_ask(&self, command: &[&[u8]]) -> Result<String, String> {
         let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
         connection.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut answers = BufReader::new(connection.try_clone().unwrap());
         if self.options.secured {
             send(&mut connection, &[b"AUTH", b"admin", b"admin-pw"]);
-            assert_eq!(receive(&mut answers), "OK");
+            assert_eq!(receive(&mut answers).unwrap(), "OK");
         }
         send(&mut connection, command);
         receive(&mut answers)
+    }
+
+    /// Lets the vault's user in with these rights and no others.
+    pub(crate) fn allow(&self, rights: &str) {
+        let password = format!(">{PASSWORD}");
+        let mut command: Vec<&[u8]> =
+            vec![b"ACL", b"SETUSER", USERNAME.as_bytes(), b"reset", b"on", password.as_bytes()];
+        command.extend(rights.split_whitespace().map(str::as_bytes));
+        self.ask(&command);
     }
 
     fn signal(&self, name: &str) {
@@ -146,7 +182,11 @@ fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn write_configuration(directory: &Path, options: RedisOptions, port: u16, tls_port: u16) {
+fn write_configuration(directory: &Path, role: Role, options: RedisOptions, port: u16, tls_port: u16, more: &str) {
+    if role == Role::WatchesOthers {
+        let lines = format!("bind 127.0.0.1\nport {port}\ndir {}\n{more}", directory.display());
+        return fs::write(directory.join("redis.conf"), lines).unwrap();
+    }
     let mut lines = format!(
         "bind 127.0.0.1\nport {port}\ndir {}\nsave \"\"\ndaemonize no\nmaxmemory-policy {}\n",
         directory.display(),
@@ -164,13 +204,19 @@ fn write_configuration(directory: &Path, options: RedisOptions, port: u16, tls_p
             format!("user default off\nuser {USERNAME} on >{PASSWORD} {RIGHTS}\nuser admin on >admin-pw ~* &* +@all\n");
         fs::write(directory.join("users.acl"), users).unwrap();
     }
+    lines.push_str(more);
     fs::write(directory.join("redis.conf"), lines).unwrap();
 }
 
 /// Starts the server and reads its log until it is ready. `Err` holds the log of one that ended instead.
-fn launch(directory: &Path) -> Result<Child, String> {
+fn launch(directory: &Path, role: Role) -> Result<Child, String> {
+    let (arguments, ready): (&[&str], _) = match role {
+        Role::KeepsData => (&[], "Ready to accept connections"),
+        Role::WatchesOthers => (&["--sentinel"], "+monitor master"),
+    };
     let mut child = Command::new("redis-server")
         .arg(directory.join("redis.conf"))
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -184,7 +230,7 @@ fn launch(directory: &Path) -> Result<Child, String> {
     let mut seen = String::new();
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) if line.contains("Ready to accept connections") => return Ok(child),
+            Ok(line) if line.contains(ready) => return Ok(child),
             Ok(line) => seen = seen + &line + "\n",
             Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {
                 drop(child.kill());
@@ -250,18 +296,19 @@ fn send(connection: &mut TcpStream, command: &[&[u8]]) {
 }
 
 /// One answer: a status, a number, an error or a string.
-fn receive(answers: &mut BufReader<TcpStream>) -> String {
+fn receive(answers: &mut BufReader<TcpStream>) -> Result<String, String> {
     let mut line = String::new();
-    answers.read_line(&mut line).unwrap();
-    let (kind, rest) = line.trim_end().split_at(1);
+    // A server that changes its role closes connections.
+    answers.read_line(&mut line).map_err(|error| error.to_string())?;
+    let Some((kind, rest)) = line.trim_end().split_at_checked(1) else { return Err("nothing".to_owned()) };
     match kind {
         "$" if rest != "-1" => {
             let mut text = vec![0; rest.parse::<usize>().unwrap() + 2];
             answers.read_exact(&mut text).unwrap();
             text.truncate(text.len() - 2);
-            String::from_utf8(text).unwrap()
+            Ok(String::from_utf8(text).unwrap())
         }
-        "+" | ":" => rest.to_owned(),
-        _ => panic!("the operator was told `{line}`"),
+        "+" | ":" => Ok(rest.to_owned()),
+        _ => Err(line.trim_end().to_owned()),
     }
 }

@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+#[cfg(feature = "redis")]
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 #[cfg(feature = "dynamodb")]
@@ -12,7 +14,9 @@ use vault_engine::adapters::store::embedded::EmbeddedStore;
 #[cfg(feature = "postgres")]
 use vault_engine::adapters::store::postgres::{PostgresSettings, PostgresStore};
 #[cfg(feature = "redis")]
-use vault_engine::adapters::store::redis::{ClientCertificate, RedisSettings, RedisStore, TlsSettings};
+use vault_engine::adapters::store::redis::{
+    ClientCertificate, Endpoint, RedisSettings, RedisStore, SentinelSettings, Shape, TlsSettings,
+};
 use vault_engine::adapters::store::retry::{RetryPolicy, RetryingStore};
 #[cfg(feature = "dynamodb")]
 use vault_engine::adapters::system::SystemClock;
@@ -27,6 +31,8 @@ use super::dynamodb_server::{self, DynamoServer, Peer};
 use super::postgres_server::{PASSWORD as POSTGRES_PASSWORD, PostgresServer, USERNAME as POSTGRES_USERNAME};
 #[cfg(feature = "redis")]
 use super::redis_server::{PASSWORD, RedisOptions, RedisServer, USERNAME};
+#[cfg(feature = "redis")]
+use super::redis_shapes::{MASTER_NAME, Nodes, Shared, Watched};
 
 /// A store under test.
 pub(crate) trait Backend: Sized {
@@ -82,6 +88,22 @@ struct Table {
     server: &'static DynamoServer,
     settings: DynamoSettings,
     store: Arc<DynamoStore>,
+}
+
+/// A primary that sentinels know. Many tests share it, each with a prefix of its own.
+#[cfg(feature = "redis")]
+pub(crate) struct SentinelRedis {
+    servers: Arc<Watched>,
+    settings: RedisSettings,
+    store: Arc<RedisStore>,
+}
+
+/// A cluster. Many tests share it, each with a prefix of its own.
+#[cfg(feature = "redis")]
+pub(crate) struct ClusterRedis {
+    servers: Arc<Nodes>,
+    settings: RedisSettings,
+    store: Arc<RedisStore>,
 }
 
 /// Another one, tried again.
@@ -193,7 +215,7 @@ impl Backend for PlainRedis {
     }
 
     async fn plant(&mut self, drawer: &str, field: &str, bytes: &[u8]) {
-        plant(&self.server, drawer, field, bytes);
+        assert!(plant(&self.server, &drawer_key(drawer), field, bytes));
     }
 }
 
@@ -220,7 +242,67 @@ impl Backend for SecuredRedis {
     }
 
     async fn plant(&mut self, drawer: &str, field: &str, bytes: &[u8]) {
-        plant(&self.server, drawer, field, bytes);
+        assert!(plant(&self.server, &drawer_key(drawer), field, bytes));
+    }
+}
+
+// === impl SentinelRedis ===
+
+#[cfg(feature = "redis")]
+impl Backend for SentinelRedis {
+    async fn start() -> Self {
+        static SHARED: Shared<Watched> = Shared::new();
+        let servers = SHARED.get(async || Watched::start(None).await).await;
+        let settings = RedisSettings { key_prefix: own_prefix(), ..watched(&servers) };
+        let store = Arc::new(RedisStore::connect(&settings).await.unwrap());
+        Self { servers, settings, store }
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store) as Arc<dyn Store>
+    }
+
+    fn index(&self) -> Arc<dyn Index> {
+        Arc::clone(&self.store) as Arc<dyn Index>
+    }
+
+    async fn another_instance(&self) -> Arc<dyn Store> {
+        Arc::new(RedisStore::connect(&self.settings).await.unwrap())
+    }
+
+    async fn plant(&mut self, drawer: &str, field: &str, bytes: &[u8]) {
+        let key = prefixed_key(&self.settings.key_prefix, drawer);
+        assert!(self.servers.servers.iter().any(|server| plant(server, &key, field, bytes)));
+    }
+}
+
+// === impl ClusterRedis ===
+
+#[cfg(feature = "redis")]
+impl Backend for ClusterRedis {
+    async fn start() -> Self {
+        static SHARED: Shared<Nodes> = Shared::new();
+        let servers = SHARED.get(async || Nodes::start().await).await;
+        let settings = RedisSettings { key_prefix: own_prefix(), ..clustered(&servers) };
+        let store = Arc::new(RedisStore::connect(&settings).await.unwrap());
+        Self { servers, settings, store }
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store) as Arc<dyn Store>
+    }
+
+    fn index(&self) -> Arc<dyn Index> {
+        Arc::clone(&self.store) as Arc<dyn Index>
+    }
+
+    async fn another_instance(&self) -> Arc<dyn Store> {
+        Arc::new(RedisStore::connect(&self.settings).await.unwrap())
+    }
+
+    async fn plant(&mut self, drawer: &str, field: &str, bytes: &[u8]) {
+        let key = prefixed_key(&self.settings.key_prefix, drawer);
+        assert!(self.servers.nodes.iter().any(|node| plant(node, &key, field, bytes)));
     }
 }
 
@@ -317,7 +399,7 @@ pub(crate) async fn dynamodb(settings: &DynamoSettings) -> Arc<DynamoStore> {
 /// How to reach a server that anybody may use.
 #[cfg(feature = "redis")]
 pub(crate) fn plain(server: &RedisServer) -> RedisSettings {
-    RedisSettings { port: server.port(), ..RedisSettings::default() }
+    at_port(server.port())
 }
 
 /// How to reach a secured server.
@@ -326,7 +408,7 @@ pub(crate) fn secured(server: &RedisServer) -> RedisSettings {
     let client =
         ClientCertificate { cert_file: server.tls_file("client.crt"), key_file: server.tls_file("client.key") };
     RedisSettings {
-        port: server.tls_port(),
+        shape: Shape::Server(local(server.tls_port())),
         username: Some(USERNAME.to_owned()),
         password: Some(PASSWORD.to_owned().into()),
         tls: Some(TlsSettings { ca_file: Some(server.tls_file("ca.crt")), client: Some(client) }),
@@ -334,15 +416,59 @@ pub(crate) fn secured(server: &RedisServer) -> RedisSettings {
     }
 }
 
+/// How to reach the primary that sentinels know.
 #[cfg(feature = "redis")]
-fn plant(server: &RedisServer, drawer: &str, field: &str, bytes: &[u8]) {
-    server.ask(&[b"HSET", drawer_key(drawer).as_bytes(), field.as_bytes(), bytes]);
+pub(crate) fn watched(servers: &Watched) -> RedisSettings {
+    let shape = Shape::Sentinel(SentinelSettings {
+        addresses: servers.sentinels.iter().map(|sentinel| local(sentinel.port())).collect(),
+        master_name: MASTER_NAME.to_owned(),
+        username: None,
+        password: None,
+        tls: None,
+    });
+    RedisSettings { shape, ..RedisSettings::default() }
+}
+
+/// How to reach a cluster, of which two nodes are told.
+#[cfg(feature = "redis")]
+pub(crate) fn clustered(servers: &Nodes) -> RedisSettings {
+    let seeds = servers.nodes.iter().take(2).map(|node| local(node.port())).collect();
+    RedisSettings { shape: Shape::Cluster(seeds), ..RedisSettings::default() }
+}
+
+/// How to reach whatever listens at a port of this machine.
+#[cfg(feature = "redis")]
+pub(crate) fn at_port(port: u16) -> RedisSettings {
+    RedisSettings { shape: Shape::Server(local(port)), ..RedisSettings::default() }
+}
+
+#[cfg(feature = "redis")]
+pub(crate) fn local(port: u16) -> Endpoint {
+    Endpoint { host: "127.0.0.1".to_owned(), port }
+}
+
+/// A prefix no other test has.
+#[cfg(feature = "redis")]
+fn own_prefix() -> String {
+    static TAKEN: AtomicUsize = AtomicUsize::new(0);
+    format!("test{}", TAKEN.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Writes as an operator; says whether this server took it.
+#[cfg(feature = "redis")]
+fn plant(server: &RedisServer, key: &str, field: &str, bytes: &[u8]) -> bool {
+    server.try_ask(&[b"HSET", key.as_bytes(), field.as_bytes(), bytes]).is_ok()
 }
 
 /// The key of a user's drawer.
 #[cfg(feature = "redis")]
 pub(crate) fn drawer_key(drawer: &str) -> String {
+    prefixed_key("vault", drawer)
+}
+
+#[cfg(feature = "redis")]
+fn prefixed_key(prefix: &str, drawer: &str) -> String {
     let (tenant, user) = drawer.split_once('/').unwrap();
     let partition = Partition::of(&tenant.parse().unwrap(), &user.parse().unwrap());
-    format!("vault:{{{}}}:{drawer}", partition.number())
+    format!("{prefix}:{{{}}}:{drawer}", partition.number())
 }

@@ -27,10 +27,21 @@ mod postgres_start;
 mod postgres_traps;
 mod promises;
 #[cfg(feature = "redis")]
+mod redis_cluster;
+#[cfg(feature = "redis")]
+mod redis_ear;
+#[cfg(feature = "redis")]
 mod redis_index;
+#[cfg(feature = "redis")]
+mod redis_load;
+#[cfg(feature = "redis")]
+mod redis_sentinel;
 #[cfg(feature = "redis")]
 #[path = "../../support/redis.rs"]
 mod redis_server;
+#[cfg(feature = "redis")]
+#[path = "../../support/redis_shapes.rs"]
+mod redis_shapes;
 #[cfg(feature = "redis")]
 mod redis_start;
 #[cfg(feature = "redis")]
@@ -135,4 +146,8 @@ the_promises_of_a_store_are_kept_by! {
     redis_store_over_tls_with_few_rights: SecuredRedis,
     #[cfg(feature = "redis")]
     retrying_redis_store: Retrying<PlainRedis>,
+    #[cfg(feature = "redis")]
+    redis_sentinel_store: SentinelRedis,
+    #[cfg(feature = "redis")]
+    redis_cluster_store: ClusterRedis,
 }

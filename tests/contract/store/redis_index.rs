@@ -2,12 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "an assertion fails by panicking")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use vault_engine::adapters::store::redis::{ConnectError, Note, RedisStore};
-use vault_engine::domain::id::{TenantId, UserId};
 use vault_engine::domain::ports::{
     Address, CHANGES_KEPT, ChangeCursor, Changes, Expected, Hints, Index, Listener, Partition, Pushes, Record,
     StateHint, Store, StoreError, Version,
@@ -17,6 +16,7 @@ use vault_engine::domain::time::Timestamp;
 use super::backends::{plain, secured};
 use super::eventually::eventually;
 use super::promises::connection;
+use super::redis_ear::Ear;
 use super::redis_server::{RIGHTS, RedisOptions, RedisServer, USERNAME};
 
 /// What a loaded machine may add to any time limit.
@@ -88,6 +88,11 @@ async fn a_place_of_before_a_flush_is_forgotten_also_when_there_are_changes_agai
     let place = end(&store).await;
     server.ask(&[b"FLUSHALL"]);
     assert_eq!(after(&store, &place).await, None);
+    // Places are milliseconds of the server's clock.
+    let now =
+        || server.ask(&[b"EVAL", b"local t = redis.call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000)", b"0"]);
+    let flushed_at = now();
+    eventually("the server's clock goes on", async || (now() != flushed_at).then_some(())).await;
     write(&store, 1..=2).await;
     assert_eq!(after(&store, &place).await, None);
     assert_eq!(after(&store, &end(&store).await).await, Some(vec![]));
@@ -143,45 +148,6 @@ async fn each_right_is_needed_and_its_absence_found_at_the_start() {
     assert!(!store.notes().contains(&Note::NoTracking));
 }
 
-/// What was heard, in order, but for how often it had caught up.
-#[derive(Default)]
-struct Ear(Mutex<Heard>);
-
-#[derive(Default)]
-struct Heard {
-    users: Vec<String>,
-    losses: usize,
-    caught_up: Option<Instant>,
-}
-
-impl Listener for Ear {
-    fn changed(&self, tenant: &TenantId, user: &UserId) {
-        self.0.lock().unwrap().users.push(format!("{tenant}/{user}"));
-    }
-
-    fn caught_up(&self, as_of: Instant) {
-        self.0.lock().unwrap().caught_up = Some(as_of);
-    }
-
-    fn lost(&self) {
-        let mut heard = self.0.lock().unwrap();
-        heard.losses += 1;
-        heard.caught_up = None;
-    }
-}
-
-impl Ear {
-    /// Waits until everything up to now has been told.
-    async fn catch_up(&self) {
-        let now = Instant::now();
-        eventually("it has caught up", async || self.0.lock().unwrap().caught_up.filter(|as_of| *as_of >= now)).await;
-    }
-
-    fn losses(&self) -> usize {
-        self.0.lock().unwrap().losses
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_is_told_when_the_server_is_gone_and_catches_up_when_it_is_back() {
     let (mut server, store) = {
@@ -208,7 +174,7 @@ async fn a_listener_is_told_when_the_server_is_gone_and_catches_up_when_it_is_ba
     eventually("records are read again", async || store.get(&gmail()).await.ok()).await;
     write(&store, 1..=1).await;
     ear.catch_up().await;
-    assert!(ear.0.lock().unwrap().users.contains(&"default/u1".to_owned()));
+    assert!(ear.users().contains(&"default/u1".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -221,7 +187,7 @@ async fn a_flush_is_a_loss_and_leases_are_nobodys_news() {
         store.put(&Address::Lease { partition }, Expected::Absent, Bytes::from_static(b"mine").into()).await.unwrap();
     }
     ear.catch_up().await;
-    assert_eq!(ear.0.lock().unwrap().users.len(), 0);
+    assert_eq!(ear.users(), Vec::<String>::new());
     assert_eq!(ear.losses(), 0);
     server.ask(&[b"FLUSHALL"]);
     eventually("the flush was told", async || (ear.losses() > 0).then_some(())).await;

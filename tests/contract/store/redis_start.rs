@@ -6,7 +6,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use vault_engine::adapters::store::redis::{ConnectError, Note, RedisSettings, RedisStore, TlsSettings};
+use vault_engine::adapters::store::redis::{
+    ConnectError, Endpoint, Note, RedisSettings, RedisStore, Shape, TlsSettings,
+};
 
 use super::backends::{plain, secured};
 use super::redis_server::{RedisOptions, RedisServer};
@@ -172,7 +174,8 @@ async fn a_server_of_another_authority_is_refused() {
 #[tokio::test]
 async fn a_server_by_another_name_than_its_certificate_is_refused() {
     let server = RedisServer::start(RedisOptions { secured: true, ..RedisOptions::default() });
-    let error = refusal(&RedisSettings { host: "localhost".to_owned(), ..secured(&server) }).await;
+    let shape = Shape::Server(Endpoint { host: "localhost".to_owned(), port: server.tls_port() });
+    let error = refusal(&RedisSettings { shape, ..secured(&server) }).await;
     assert!(chain(&error).contains("certificate"), "{}", chain(&error));
 }
 

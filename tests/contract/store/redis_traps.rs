@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use vault_engine::adapters::store::redis::{RedisSettings, RedisStore};
 use vault_engine::domain::ports::{Address, Expected, MAX_VALUE_BYTES, Store, StoreError, Version};
 
-use super::backends::{drawer_key, plain};
+use super::backends::{at_port, drawer_key, plain};
 use super::promises::connection;
 use super::redis_server::{RedisOptions, RedisServer};
 use super::relay::Relay;
@@ -97,7 +97,7 @@ async fn while_the_server_is_frozen_calls_end_in_time_and_when_it_goes_on_they_s
 async fn a_connection_that_only_times_out_is_replaced() {
     let server = server();
     let relay = Relay::to(server.port()).await;
-    let settings = RedisSettings { port: relay.port(), ..RedisSettings::default() };
+    let settings = at_port(relay.port());
     let store = RedisStore::connect(&settings).await.unwrap();
     for _ in 0..8 {
         store.get(&gmail()).await.unwrap();
@@ -113,7 +113,7 @@ async fn a_connection_that_only_times_out_is_replaced() {
 async fn a_silent_connection_is_replaced_also_when_every_caller_gives_up_first() {
     let server = server();
     let relay = Relay::to(server.port()).await;
-    let settings = RedisSettings { port: relay.port(), connections: 1, ..RedisSettings::default() };
+    let settings = RedisSettings { connections: 1, ..at_port(relay.port()) };
     let store = RedisStore::connect(&settings).await.unwrap();
     relay.freeze();
     let begun = Instant::now();

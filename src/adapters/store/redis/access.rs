@@ -11,7 +11,7 @@ use redis::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::settings::{RedisSettings, TlsSettings};
+use super::settings::{RedisSettings, SentinelSettings, TlsSettings};
 use super::startup::ConnectError;
 
 /// How many requests may wait for one connection's writer before a caller waits too. The driver's default of 50 makes
@@ -33,6 +33,15 @@ impl Access {
     pub(super) async fn to_records(settings: &RedisSettings) -> Result<Self, ConnectError> {
         let redis = login(settings.username.as_deref(), settings.password.as_ref());
         Self::new(settings, redis.set_db(i64::from(settings.database)), settings.tls.as_ref()).await
+    }
+
+    /// To the sentinels.
+    pub(super) async fn to_sentinels(
+        settings: &RedisSettings,
+        sentinel: &SentinelSettings,
+    ) -> Result<Self, ConnectError> {
+        let login = login(sentinel.username.as_deref(), sentinel.password.as_ref());
+        Self::new(settings, login, sentinel.tls.as_ref()).await
     }
 
     async fn new(

@@ -29,6 +29,24 @@ pub enum RedisFault {
         /// The first word of its answer.
         code: String,
     },
+    /// Another node of the cluster has the slot.
+    #[error("another redis node has the slot")]
+    Moved {
+        /// Its address.
+        to: String,
+    },
+    /// Another node of the cluster is about to have the slot, and has this key already, or would.
+    #[error("another redis node is about to have the slot")]
+    Ask {
+        /// Its address.
+        to: String,
+    },
+    /// No sentinel knows a primary of this name, or no node of the cluster one for this slot.
+    #[error("no redis is known as the primary")]
+    NoPrimary,
+    /// Another server has taken over.
+    #[error("another redis has taken over")]
+    TakenOver,
     /// The answer is not one to the question.
     #[error("redis answered something that was not asked")]
     Unexpected,
@@ -41,7 +59,7 @@ impl RedisFault {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Silence => reason::TIMEOUT,
-            Self::Connection(_) | Self::JustFailed => reason::CONNECTION,
+            Self::Connection(_) | Self::JustFailed | Self::NoPrimary => reason::CONNECTION,
             Self::Credentials => reason::REFUSED,
             Self::Refused { code } => match code.as_str() {
                 "OOM" => reason::FULL,
@@ -50,6 +68,7 @@ impl RedisFault {
                 "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" | "CLUSTERDOWN" | "NOREPLICAS" => reason::BUSY,
                 _ => reason::REFUSED,
             },
+            Self::Moved { .. } | Self::Ask { .. } | Self::TakenOver => reason::BUSY,
             Self::Unexpected => reason::UNEXPECTED,
         }
     }
@@ -65,7 +84,12 @@ impl RedisFault {
         match self {
             Self::Connection(_) | Self::Credentials | Self::Unexpected => true,
             Self::Refused { code } => matches!(code.as_str(), "READONLY" | "NOAUTH" | "MASTERDOWN"),
-            Self::Silence | Self::JustFailed => false,
+            Self::Silence
+            | Self::JustFailed
+            | Self::Moved { .. }
+            | Self::Ask { .. }
+            | Self::NoPrimary
+            | Self::TakenOver => false,
         }
     }
 }
@@ -76,6 +100,13 @@ impl From<RedisError> for RedisFault {
             ErrorKind::Io if error.is_timeout() => Self::Silence,
             ErrorKind::Io | ErrorKind::Client | ErrorKind::InvalidClientConfig => Self::Connection(error),
             ErrorKind::AuthenticationFailed => Self::Credentials,
+            ErrorKind::Server(kind @ (ServerErrorKind::Moved | ServerErrorKind::Ask)) => {
+                match error.redirect_node().map(|(to, _)| to.to_owned()) {
+                    Some(to) if kind == ServerErrorKind::Moved => Self::Moved { to },
+                    Some(to) => Self::Ask { to },
+                    None => Self::Unexpected,
+                }
+            }
             ErrorKind::Server(ServerErrorKind::NoPerm) => Self::Refused { code: "NOPERM".to_owned() },
             _ => match error.code() {
                 Some("WRONGPASS" | "NOAUTH") => Self::Credentials,

@@ -1,4 +1,4 @@
-//! One connection to Redis that is replaced when it breaks or falls silent.
+//! One connection to Redis that is replaced when it breaks, falls silent or leads to a server that is the primary no more.
 //!
 //! The driver's own reconnecting wrapper is not used: it lets callers wait for many attempts with growing pauses, beyond
 //! any time limit of theirs, and a connection that only times out it keeps for ever. Here each rule is one `if`:
@@ -16,13 +16,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{Client, Cmd, Value};
+use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use redis::{Client, Cmd, Pipeline, ProtocolVersion, Value, cmd};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
 use super::access::Access;
 use super::fault::RedisFault;
+use super::sentinel::{self, Sentinels};
 
 /// How long a failed attempt to connect stands for the next ones.
 const COOL_DOWN: Duration = Duration::from_millis(100);
@@ -30,11 +31,27 @@ const COOL_DOWN: Duration = Duration::from_millis(100);
 /// How to connect, and how long to wait.
 pub(super) struct Dialer {
     pub(super) access: Arc<Access>,
-    pub(super) client: Client,
+    pub(super) destination: Destination,
     /// How long a connection may owe an answer.
     pub(super) response_timeout: Duration,
     /// How long a request may take, connecting included.
     pub(super) operation_timeout: Duration,
+}
+
+/// Where a connection leads.
+pub(super) enum Destination {
+    /// To this server.
+    Server(Client),
+    /// To whichever server these know as the primary.
+    Primary(Arc<Sentinels>),
+}
+
+/// How a command is sent.
+#[derive(Clone, Copy)]
+enum Manner {
+    Plain,
+    /// To a server that does not have the slot yet, and is told that this is known.
+    Asking,
 }
 
 /// One connection at a time.
@@ -59,11 +76,38 @@ thread_local! {
 }
 
 /// One connection, made by the first who needs it.
-#[derive(Default)]
 struct Link {
     connection: OnceCell<MultiplexedConnection>,
+    /// In which epoch of its destination it was begun.
+    epoch: u64,
     /// Since when a request has been waiting without any answer having come to any request.
     silent_since: Mutex<Option<Instant>>,
+}
+
+// === impl Dialer ===
+
+impl Dialer {
+    /// Changes when connections lead to the wrong server from now on.
+    fn epoch(&self) -> u64 {
+        match &self.destination {
+            Destination::Server(_) => 0,
+            Destination::Primary(sentinels) => sentinels.epoch(),
+        }
+    }
+
+    async fn dial(&self) -> Result<MultiplexedConnection, RedisFault> {
+        let config = self.access.config();
+        match &self.destination {
+            Destination::Server(client) => Ok(client.get_multiplexed_async_connection_with_config(&config).await?),
+            Destination::Primary(sentinels) => {
+                let client = sentinels.primary(ProtocolVersion::RESP2).await?;
+                let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+                // For a moment after a failover the sentinels still name the server that was.
+                sentinel::must_be_primary(&cmd("ROLE").query_async(&mut connection).await?)?;
+                Ok(connection)
+            }
+        }
+    }
 }
 
 // === impl Lines ===
@@ -90,12 +134,22 @@ impl Lines {
 impl Line {
     /// Connects when it is first used.
     fn new(dialer: Arc<Dialer>) -> Self {
-        Self { dialer, link: Mutex::default(), failed_at: Mutex::default() }
+        let link = Mutex::new(Link::begun_in(dialer.epoch()));
+        Self { dialer, link, failed_at: Mutex::default() }
     }
 
     /// Sends one command and waits for its answer. A command whose future is dropped, or that ran into a time-out, may
     /// still be done by the server.
     pub(super) async fn send(&self, command: &Cmd) -> Result<Value, RedisFault> {
+        self.exchange(command, Manner::Plain).await
+    }
+
+    /// Sends one command to a server that is about to take over the slot it is about.
+    pub(super) async fn send_asking(&self, command: &Cmd) -> Result<Value, RedisFault> {
+        self.exchange(command, Manner::Asking).await
+    }
+
+    async fn exchange(&self, command: &Cmd, manner: Manner) -> Result<Value, RedisFault> {
         let link = self.current_link();
         // One limit for all of it, because every timer costs: a connection that is there needs no time to be made.
         let connected = link.connection.initialized();
@@ -103,7 +157,7 @@ impl Line {
         let answer = timeout(limit, async {
             let mut connection = link.connection.get_or_try_init(|| self.connect()).await?.clone();
             link.ask();
-            let answer = command.query_async::<Value>(&mut connection).await.map_err(RedisFault::from);
+            let answer = manner.send(command, &mut connection).await;
             if !matches!(answer, Err(RedisFault::Silence)) {
                 link.heard();
             }
@@ -119,6 +173,9 @@ impl Line {
 
     fn current_link(&self) -> Arc<Link> {
         let link = Arc::clone(&lock(&self.link));
+        if link.epoch != self.dialer.epoch() {
+            return self.give_up(&link);
+        }
         if link.is_silent(self.dialer.response_timeout) {
             tracing::warn!("a connection to redis owes an answer for too long and is replaced");
             return self.give_up(&link);
@@ -129,9 +186,10 @@ impl Line {
     /// Puts an unmade connection in the place of this one, unless somebody did already, and hands out what is there now.
     fn give_up(&self, spoilt: &Arc<Link>) -> Arc<Link> {
         let mut current = lock(&self.link);
+        let epoch = self.dialer.epoch();
         // An unmade link is as good as the one that would replace it, and others may be waiting for its attempt.
-        if Arc::ptr_eq(&current, spoilt) && spoilt.connection.initialized() {
-            *current = Arc::default();
+        if Arc::ptr_eq(&current, spoilt) && (spoilt.connection.initialized() || spoilt.epoch != epoch) {
+            *current = Link::begun_in(epoch);
         }
         Arc::clone(&current)
     }
@@ -141,15 +199,19 @@ impl Line {
         if failed_at.is_some_and(|instant| instant.elapsed() < COOL_DOWN) {
             return Err(RedisFault::JustFailed);
         }
-        let made = self.dialer.client.get_multiplexed_async_connection_with_config(&self.dialer.access.config()).await;
+        let made = self.dialer.dial().await;
         *lock(&self.failed_at) = made.is_err().then(Instant::now);
-        made.map_err(RedisFault::from)
+        made
     }
 }
 
 // === impl Link ===
 
 impl Link {
+    fn begun_in(epoch: u64) -> Arc<Self> {
+        Arc::new(Self { connection: OnceCell::new(), epoch, silent_since: Mutex::default() })
+    }
+
     fn ask(&self) {
         lock(&self.silent_since).get_or_insert_with(Instant::now);
     }
@@ -160,6 +222,23 @@ impl Link {
 
     fn is_silent(&self, limit: Duration) -> bool {
         lock(&self.silent_since).is_some_and(|since| since.elapsed() >= limit)
+    }
+}
+
+// === impl Manner ===
+
+impl Manner {
+    async fn send(self, command: &Cmd, connection: &mut MultiplexedConnection) -> Result<Value, RedisFault> {
+        match self {
+            Self::Plain => Ok(command.query_async(connection).await?),
+            Self::Asking => {
+                // In one piece, so that nobody else's command comes between.
+                let mut pipeline = Pipeline::with_capacity(2);
+                pipeline.cmd("ASKING").add_command(command.clone());
+                let mut answers = connection.req_packed_commands(&pipeline, 0, 2).await?;
+                Ok(answers.pop().ok_or(RedisFault::Unexpected)?.extract_error()?)
+            }
+        }
     }
 }
 

@@ -6,12 +6,16 @@
 //! asked of the server at the start in `startup`.
 
 mod access;
+mod cluster;
 mod fault;
 mod index;
 mod layout;
 mod line;
 mod script;
+mod sentinel;
+mod servers;
 mod settings;
+mod slots;
 mod startup;
 mod tracking;
 
@@ -21,7 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use redis::{Cmd, ProtocolVersion, Value, cmd};
+use redis::{Cmd, Value, cmd};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -30,9 +34,9 @@ use self::access::Access;
 pub use self::fault::RedisFault;
 use self::index::{ScanPlace, StreamId};
 use self::layout::Layout;
-use self::line::{Dialer, Lines};
 use self::script::{Scripts, Write};
-pub use self::settings::{ClientCertificate, RedisSettings, TlsSettings};
+use self::servers::Servers;
+pub use self::settings::{ClientCertificate, Endpoint, RedisSettings, SentinelSettings, Shape, TlsSettings};
 pub use self::startup::{ConnectError, Note};
 use self::tracking::Follower;
 use super::frame::{self, Condition};
@@ -48,9 +52,9 @@ use crate::domain::time::Timestamp;
 /// How many drawers are fetched at once in a scan: a bound on what a page holds beyond what it was asked for.
 const DRAWERS_AT_ONCE: usize = 64;
 
-/// Everything in a Redis server.
+/// Everything in Redis.
 pub struct RedisStore {
-    lines: Lines,
+    servers: Arc<Servers>,
     layout: Layout,
     scripts: Scripts,
     listeners: Arc<Listeners>,
@@ -58,6 +62,8 @@ pub struct RedisStore {
     following: Mutex<Following>,
     /// What it runs on.
     runtime: Handle,
+    /// What else runs until the store is dropped.
+    _watch: JoinSet<()>,
     /// How long one page of a scan may take.
     page_timeout: Duration,
     notes: Vec<Note>,
@@ -83,37 +89,35 @@ impl RedisStore {
     pub async fn connect(settings: &RedisSettings) -> Result<Self, ConnectError> {
         settings.check()?;
         let access = Arc::new(Access::to_records(settings).await?);
-        let client = |protocol| access.client(&settings.host, settings.port, protocol).map_err(ConnectError::Client);
-        let dialer = Arc::new(Dialer {
-            access: Arc::clone(&access),
-            client: client(ProtocolVersion::RESP2)?,
-            response_timeout: settings.response_timeout,
-            operation_timeout: settings.operation_timeout,
-        });
+        let servers = Arc::new(Servers::new(settings, &access).await?);
+        let address = settings.address();
+        let mut notes = startup::inspect(&servers, &address).await?;
         let (layout, listeners) = (Layout::new(&settings.key_prefix), Arc::new(Listeners::default()));
         let follower = Follower {
-            client: client(ProtocolVersion::RESP3)?,
             access,
+            servers: Arc::clone(&servers),
             layout: layout.clone(),
             listeners: Arc::clone(&listeners),
             patience: settings.response_timeout,
         };
-        let lines = Lines::new(&dialer, settings.connections);
-        let address = settings.address();
-        let mut notes = startup::inspect(lines.of_this_thread(), &address).await?;
         let following = if follower.is_refused().await {
             notes.push(Note::NoTracking);
             Following::Refused
         } else {
             Following::Ready(Box::new(follower))
         };
+        let mut watch = JoinSet::new();
+        if let Servers::Sentinel { sentinels, .. } = &*servers {
+            watch.spawn(Arc::clone(sentinels).watch());
+        }
         let store = Self {
-            lines,
+            servers,
             layout,
             scripts: Scripts::new(),
             listeners,
             following: Mutex::new(following),
             runtime: Handle::current(),
+            _watch: watch,
             page_timeout: settings.operation_timeout * 2,
             notes,
         };
@@ -129,20 +133,23 @@ impl RedisStore {
 
     /// Takes the commands the store needs through the server's access rules, changing nothing: no record has version 0.
     async fn try_commands(&self) -> Result<(), RedisFault> {
-        let Some(partition) = Partition::all().next() else { return Ok(()) };
-        self.send(partition, &script::may_all(&self.layout, partition)).await?;
-        let write = Write {
-            address: &Address::Lease { partition },
-            condition: Condition::Is(Expected::Version(Version(0))),
-            hints: Hints::default(),
-            frame: &[],
-        };
-        self.scripts.write(&self.layout, &write, |command| async move { self.send(partition, &command).await }).await?;
+        // All partitions, because each may be on a server of its own.
+        for partition in Partition::all() {
+            self.send(partition, &script::may_all(&self.layout, partition)).await?;
+            let write = Write {
+                address: &Address::Lease { partition },
+                condition: Condition::Is(Expected::Version(Version(0))),
+                hints: Hints::default(),
+                frame: &[],
+            };
+            let send = |command: Cmd| async move { self.send(partition, &command).await };
+            self.scripts.write(&self.layout, &write, send).await?;
+        }
         Ok(())
     }
 
-    async fn send(&self, _partition: Partition, command: &Cmd) -> Result<Value, RedisFault> {
-        self.lines.of_this_thread().send(command).await
+    async fn send(&self, partition: Partition, command: &Cmd) -> Result<Value, RedisFault> {
+        self.servers.send(partition, command).await
     }
 
     async fn ask(&self, partition: Partition, command: &Cmd) -> Result<Value, StoreError> {

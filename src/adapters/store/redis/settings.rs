@@ -1,5 +1,6 @@
 //! What an operator says about the Redis to use.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,10 +11,8 @@ use super::startup::ConnectError;
 /// Where Redis is, how to get in, and how long to wait for it.
 #[derive(Debug, Clone)]
 pub struct RedisSettings {
-    /// The name or address.
-    pub host: String,
-    /// The port.
-    pub port: u16,
+    /// Which servers there are.
+    pub shape: Shape,
     /// The number of the database.
     pub database: u32,
     /// The ACL user; the default user when absent.
@@ -32,6 +31,41 @@ pub struct RedisSettings {
     pub response_timeout: Duration,
     /// How long one call may take, connecting included.
     pub operation_timeout: Duration,
+}
+
+/// Which servers there are.
+#[derive(Debug, Clone)]
+pub enum Shape {
+    /// One.
+    Server(Endpoint),
+    /// One primary at a time, which sentinels know.
+    Sentinel(SentinelSettings),
+    /// A cluster, of which these are some nodes.
+    Cluster(Vec<Endpoint>),
+}
+
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// The name or address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// Where the sentinels are, and how to get in.
+#[derive(Debug, Clone)]
+pub struct SentinelSettings {
+    /// All of them.
+    pub addresses: Vec<Endpoint>,
+    /// What they call the primary.
+    pub master_name: String,
+    /// The ACL user of the sentinels; the default user when absent.
+    pub username: Option<String>,
+    /// The password of the sentinels.
+    pub password: Option<SecretString>,
+    /// With TLS, and how; in the clear when absent.
+    pub tls: Option<TlsSettings>,
 }
 
 /// How the server proves who it is, and how the vault does.
@@ -57,8 +91,7 @@ pub struct ClientCertificate {
 impl Default for RedisSettings {
     fn default() -> Self {
         Self {
-            host: "127.0.0.1".to_owned(),
-            port: 6379,
+            shape: Shape::Server(Endpoint { host: "127.0.0.1".to_owned(), port: 6379 }),
             database: 0,
             username: None,
             password: None,
@@ -75,15 +108,36 @@ impl Default for RedisSettings {
 impl RedisSettings {
     /// The address, for messages.
     pub(super) fn address(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        let list = |endpoints: &[Endpoint]| endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        match &self.shape {
+            Shape::Server(endpoint) => endpoint.to_string(),
+            Shape::Sentinel(sentinel) => format!("{} by {}", sentinel.master_name, list(&sentinel.addresses)),
+            Shape::Cluster(seeds) => list(seeds),
+        }
     }
 
     /// Refuses what cannot work.
     pub(super) fn check(&self) -> Result<(), ConnectError> {
         let fault = |field, fault| Err(ConnectError::Settings { field, fault });
         let in_prefix = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':');
-        if self.host.is_empty() {
+        let endpoints = match &self.shape {
+            Shape::Server(endpoint) => std::slice::from_ref(endpoint),
+            Shape::Sentinel(sentinel) => &sentinel.addresses,
+            Shape::Cluster(seeds) => seeds,
+        };
+        if endpoints.is_empty() || endpoints.iter().any(|endpoint| endpoint.host.is_empty()) {
             return fault("host", "must not be empty");
+        }
+        if let Shape::Sentinel(sentinel) = &self.shape {
+            if sentinel.master_name.is_empty() {
+                return fault("master_name", "must not be empty");
+            }
+            if sentinel.username.is_some() && sentinel.password.is_none() {
+                return fault("sentinel password", "must be given with a username");
+            }
+        }
+        if matches!(self.shape, Shape::Cluster(_)) && self.database != 0 {
+            return fault("database", "must be 0 in a cluster");
         }
         // A brace would begin another hash tag than the one around the partition.
         if self.key_prefix.is_empty() || !self.key_prefix.bytes().all(in_prefix) {
@@ -106,6 +160,14 @@ impl RedisSettings {
             return fault("password", "must be given with a username");
         }
         Ok(())
+    }
+}
+
+// === impl Endpoint ===
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
     }
 }
 

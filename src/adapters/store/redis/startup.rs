@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use super::fault::RedisFault;
 use super::line::Line;
+use super::servers::Servers;
 
 /// How often the server is tried before the start is given up.
 const ATTEMPTS: u32 = 3;
@@ -90,6 +91,8 @@ pub enum Note {
     NoAppendOnlyFile,
     /// Writes reach the disk some time after they are acknowledged.
     LateFsync,
+    /// A primary that is cut off goes on taking writes that are lost.
+    SplitBrain,
     /// It does not tell of changes.
     NoTracking,
     /// The vault's user may not ask.
@@ -108,6 +111,10 @@ impl fmt::Display for Note {
                 "redis acknowledges writes before they are on the disk: a crash may lose the last of them; set \
                  `appendfsync always`",
             ),
+            Self::SplitBrain => f.write_str(
+                "redis takes writes without any replica: a primary that is cut off loses what it acknowledges; set \
+                 `min-replicas-to-write 1` and a short `min-replicas-max-lag`",
+            ),
             Self::NoTracking => {
                 f.write_str("redis does not tell this user of changes: allow `client|tracking` (Redis 6 or later)")
             }
@@ -118,9 +125,38 @@ impl fmt::Display for Note {
     }
 }
 
-/// Waits, within bounds, until the server answers, and refuses one that must not be relied on.
-pub(super) async fn inspect(line: &Line, address: &str) -> Result<Vec<Note>, ConnectError> {
-    knock(line, address).await?;
+/// Waits, within bounds, until the servers answer, and refuses those that must not be relied on.
+pub(super) async fn inspect(servers: &Servers, address: &str) -> Result<Vec<Note>, ConnectError> {
+    match servers {
+        Servers::Server { lines, .. } => inspect_server(lines.of_this_thread(), address).await,
+        Servers::Sentinel { lines, .. } => {
+            let line = lines.of_this_thread();
+            let mut notes = inspect_server(line, address).await?;
+            note(&mut notes, replicas(line).await);
+            Ok(notes)
+        }
+        Servers::Cluster(cluster) => {
+            let nodes = knock(address, || cluster.each_primary()).await?;
+            let mut notes = Vec::new();
+            for (node, lines) in nodes {
+                let line = lines.of_this_thread();
+                let found = inspect_server(line, &node.to_string()).await?;
+                found.into_iter().for_each(|found| note(&mut notes, Some(found)));
+                note(&mut notes, replicas(line).await);
+            }
+            Ok(notes)
+        }
+    }
+}
+
+/// Each is said once, however many servers it is true of.
+fn note(notes: &mut Vec<Note>, found: Option<Note>) {
+    notes.extend(found.filter(|found| !notes.contains(found)));
+}
+
+async fn inspect_server(line: &Line, address: &str) -> Result<Vec<Note>, ConnectError> {
+    let ping = cmd("PING");
+    knock(address, || line.send(&ping)).await?;
     let mut notes = Vec::new();
     match info(line, "replication").await {
         Ok(replication) if value_of(&replication, "role") == Some("slave") => {
@@ -139,8 +175,8 @@ pub(super) async fn inspect(line: &Line, address: &str) -> Result<Vec<Note>, Con
     }
     match info(line, "persistence").await {
         Ok(persistence) if value_of(&persistence, "aof_enabled") == Some("0") => notes.push(Note::NoAppendOnlyFile),
-        Ok(_) => match append_fsync(line).await {
-            Ok(always) if always => {}
+        Ok(_) => match setting(line, "appendfsync").await {
+            Ok(when) if when == "always" => {}
             Ok(_) => notes.push(Note::LateFsync),
             Err(_) => notes.push(Note::Unchecked("appendfsync")),
         },
@@ -152,11 +188,24 @@ pub(super) async fn inspect(line: &Line, address: &str) -> Result<Vec<Note>, Con
     Ok(notes)
 }
 
-async fn knock(line: &Line, address: &str) -> Result<(), ConnectError> {
+/// Whether a primary needs a replica to take writes.
+async fn replicas(line: &Line) -> Option<Note> {
+    match setting(line, "min-replicas-to-write").await {
+        Ok(number) if number == "0" => Some(Note::SplitBrain),
+        Ok(_) => None,
+        Err(_) => Some(Note::Unchecked("min-replicas-to-write")),
+    }
+}
+
+/// Tries until there is an answer, a few times.
+async fn knock<T, A>(address: &str, ask: impl Fn() -> A) -> Result<T, ConnectError>
+where
+    A: Future<Output = Result<T, RedisFault>>,
+{
     let mut attempts = 1;
     loop {
-        match line.send(&cmd("PING")).await {
-            Ok(_) => return Ok(()),
+        match ask().await {
+            Ok(answer) => return Ok(answer),
             Err(source @ (RedisFault::Credentials | RedisFault::Refused { .. })) if source.reason() == "refused" => {
                 return Err(ConnectError::Refused { address: address.to_owned(), source });
             }
@@ -179,11 +228,10 @@ async fn info(line: &Line, section: &str) -> Result<String, RedisFault> {
     }
 }
 
-/// Whether every write is on the disk before it is acknowledged.
-async fn append_fsync(line: &Line) -> Result<bool, RedisFault> {
-    let answer = line.send(cmd("CONFIG").arg("GET").arg("appendfsync")).await?;
+async fn setting(line: &Line, name: &str) -> Result<String, RedisFault> {
+    let answer = line.send(cmd("CONFIG").arg("GET").arg(name)).await?;
     let pairs: Vec<(String, String)> = redis::from_redis_value(answer).map_err(|_| RedisFault::Unexpected)?;
-    Ok(pairs.iter().any(|(name, value)| name == "appendfsync" && value == "always"))
+    pairs.into_iter().find(|(found, _)| found == name).map(|(_, value)| value).ok_or(RedisFault::Unexpected)
 }
 
 /// A value in an answer to `INFO`, which is of lines `name:value`.
