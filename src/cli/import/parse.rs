@@ -13,6 +13,10 @@ const TEXTS: [&str; 6] = ["user_id", "platform", "access_token", "refresh_token"
 
 /// Reads a line into checked values.
 pub(super) fn parse(line: &[u8], default_tenant: &TenantId) -> Result<StoreTokenCommand, String> {
+    // The reader would take a list for the fields in their order.
+    if line.trim_ascii_start().starts_with(b"[") {
+        return Err("must be a JSON object".to_owned());
+    }
     let request: StoreTokenRequest = serde_json::from_slice(line).map_err(|error| explain(line, &error))?;
     let tenant = if request.tenant.is_empty() { Ok(default_tenant.clone()) } else { request.tenant.parse() };
     let tenant = tenant.map_err(|error| InvalidArgument { field: "tenant", fault: Fault::Id(error) });
