@@ -37,7 +37,7 @@ pub(super) fn judge(exchange: Exchange, rules: &[ErrorRule]) -> Verdict {
         Exchange::Lost(fault) => lost(fault),
         Exchange::Refused(refused) => {
             // A server that is in trouble says nothing definitive, whatever its error page looks like.
-            let in_trouble = matches!(refused.status, 408 | 425 | 429 | 500..=599);
+            let in_trouble = is_in_trouble(refused.status);
             let applies = |rule: &&ErrorRule| !in_trouble || rule.means == Means::Retry;
             let mut rules = rules.iter().filter(applies);
             rules.find(|rule| rule.matches(refused.status, &refused.body)).map_or_else(
@@ -50,6 +50,10 @@ pub(super) fn judge(exchange: Exchange, rules: &[ErrorRule]) -> Verdict {
             )
         }
     }
+}
+
+const fn is_in_trouble(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..=599)
 }
 
 fn lost(fault: TransportFault) -> Verdict {
@@ -66,9 +70,10 @@ fn lost(fault: TransportFault) -> Verdict {
     }
 }
 
-/// RFC 6749 section 5.2, and HTTP. The body's `error` counts whatever the status is.
+/// RFC 6749 section 5.2, and HTTP. The body's `error` counts whatever the status is, as long as the server is well.
 fn standard(refused: &Refused) -> Verdict {
-    let code = refused.body.get("error").and_then(Value::as_str).unwrap_or_default();
+    let in_trouble = is_in_trouble(refused.status);
+    let code = refused.body.get("error").and_then(Value::as_str).filter(|_| !in_trouble).unwrap_or_default();
     match (code, refused.status) {
         ("invalid_grant", _) => Verdict::Dead(None),
         ("invalid_client" | "unauthorized_client" | "unsupported_grant_type" | "invalid_scope", _) => {
@@ -140,6 +145,10 @@ mod tests {
             (400, json!({"error": "slow_down"}), "transient throttled"),
             (400, json!({"error": "temporarily_unavailable"}), "transient provider_outage"),
             (429, Value::Null, "transient throttled"),
+            (429, json!({"error": "invalid_grant"}), "transient throttled"),
+            (503, json!({"error": "invalid_grant"}), "transient provider_outage"),
+            (502, json!({"error": "invalid_client"}), "transient provider_outage in doubt"),
+            (503, json!({"error": "slow_down"}), "transient provider_outage"),
             (500, Value::Null, "transient provider_outage"),
             (503, json!({"error": "busy"}), "transient provider_outage"),
             (504, Value::Null, "transient provider_outage in doubt"),
