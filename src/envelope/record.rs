@@ -111,7 +111,7 @@ fn of_connection(connection: &Connection) -> pb::ConnectionRecord {
         backoff: connection.backoff.map(|backoff| pb::Backoff {
             failures: backoff.failures,
             first_at: backoff.first_at.unix_seconds(),
-            next_at: backoff.next_at.unix_seconds(),
+            next_at: not_before(backoff.next_at),
             cause: backoff.cause.code(),
         }),
         created_at: connection.created_at.unix_seconds(),
@@ -173,6 +173,12 @@ fn cause(code: u32) -> Result<Cause, CorruptRecord> {
     if code == 0 { Err(CorruptRecord::Content) } else { Ok(Cause::from_code(code).unwrap_or(Cause::GrantRefused)) }
 }
 
+/// Whole seconds, rounded up: of a moment before which something must not happen.
+const fn not_before(at: Timestamp) -> i64 {
+    let whole = at.unix_seconds();
+    if at.unix_millis() % 1_000 == 0 { whole } else { whole + 1 }
+}
+
 const fn seconds(at: i64) -> Timestamp {
     Timestamp::from_unix_seconds(at)
 }
@@ -211,6 +217,17 @@ mod tests {
             last_refresh: Some(LastRefresh { at: at(10), outcome: RefreshOutcome::Failed(Cause::Throttled) }),
             backoff: Some(Backoff { failures: 11, first_at: at(12), next_at: at(13), cause: Cause::ProviderOutage }),
             created_at: at(14),
+        }
+    }
+
+    #[test]
+    fn a_pause_is_never_shorter_than_a_platform_asked_for() {
+        for (asked, kept) in [(13_000, 13), (13_001, 14), (13_999, 14)] {
+            let next_at = Timestamp::from_unix_millis(asked);
+            let backoff = full().backoff.map(|backoff| Backoff { next_at, ..backoff });
+            let record = encode(&Entry::Live(Box::new(Connection { backoff, ..full() })));
+            let Entry::Live(back) = decode(&record).unwrap() else { panic!("deleted") };
+            assert_eq!(back.backoff.unwrap().next_at, at(kept), "{asked}");
         }
     }
 
