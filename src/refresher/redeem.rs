@@ -104,7 +104,11 @@ impl Refresher {
                     return Ok(self.after_commit(flight, claimed, &granted, current).await);
                 }
                 tracing::warn!(record = %key, "a refresh answer came too late: a newer generation is stored; the answer is dropped");
-                self.drop_kept(key, kept, "answer_superseded", current.version);
+                if kept.is_some() {
+                    self.drop_kept(key, kept, "answer_superseded", current.version);
+                } else {
+                    self.write_dropped(key, claimed.request, current.version, began.elapsed());
+                }
                 return Ok((Arc::new(current.connection), current.version));
             };
             let expected = Expected::Version(current.version);
@@ -310,13 +314,28 @@ impl Refresher {
     }
 
     fn write_down(&self, key: &ConnectionKey, request: &RequestId, outcome: &RenewalOutcome, latency: Duration) {
-        let (result, reason, record_version) = match outcome {
-            Ok((_, version)) => (AuditResult::Ok, "", Some(version.0)),
+        let ended = match outcome {
+            Ok((_, version)) => (AuditResult::Ok, "", Some(*version)),
             Err(error) => (AuditResult::Failed, error.reason(), None),
         };
         if let Err(error) = outcome {
             tracing::warn!(record = %key, reason = error.reason(), "a refresh failed");
         }
+        self.write_line(key, request, ended, latency);
+    }
+
+    /// Tokens that a platform has issued are nowhere any more: the trail says so, whatever the outcome is for callers.
+    fn write_dropped(&self, key: &ConnectionKey, request: &RequestId, newer: Version, latency: Duration) {
+        self.write_line(key, request, (AuditResult::Failed, "answer_superseded", Some(newer)), latency);
+    }
+
+    fn write_line(
+        &self,
+        key: &ConnectionKey,
+        request: &RequestId,
+        (result, reason, version): (AuditResult, &'static str, Option<Version>),
+        latency: Duration,
+    ) {
         self.parts.audit.post(AuditEntry {
             at: self.parts.clock.now(),
             request_id: request.clone(),
@@ -332,7 +351,7 @@ impl Refresher {
             result,
             reason,
             latency,
-            record_version,
+            record_version: version.map(|version| version.0),
             items: None,
         });
     }

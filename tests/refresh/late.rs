@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
+use vault_engine::domain::audit::AuditResult;
 use vault_engine::domain::cause::Cause;
 use vault_engine::domain::connection::Health;
 use vault_engine::domain::error::VaultError;
 use vault_engine::domain::id::ConnectionKey;
 use vault_engine::service::GetTokenAnswer;
 
-use crate::house::{Instance, LEASE, LIFE, World, connection_of, granted, refused};
+use crate::house::{Instance, LEASE, LIFE, Trail, World, connection_of, granted, refused};
 use crate::provider::{Answer, Gate};
 
 /// A caller who waits in the background.
@@ -22,6 +23,8 @@ struct Late {
     caller: Waiting,
     gate: Gate,
     other: Arc<Instance>,
+    /// The audit trail of the late one.
+    trail: Arc<Trail>,
 }
 
 /// The late answer will be this one.
@@ -35,7 +38,8 @@ async fn late(answer: Answer) -> Late {
     world.provider.has_seen(1).await;
     other.sees(&key).await;
     world.clock.advance(LEASE);
-    Late { world, key, caller, gate, other }
+    let trail = Arc::clone(&late.audit);
+    Late { world, key, caller, gate, other, trail }
 }
 
 fn wait(vault: &Arc<Instance>, key: &ConnectionKey) -> Waiting {
@@ -45,7 +49,7 @@ fn wait(vault: &Arc<Instance>, key: &ConnectionKey) -> Waiting {
 
 #[tokio::test]
 async fn a_late_answer_is_kept_when_nobody_has_a_newer_one() {
-    let Late { world, key, caller, gate, other } = late(granted(7)).await;
+    let Late { world, key, caller, gate, other, .. } = late(granted(7)).await;
     world.provider.will(refused(503, "busy"));
     assert!(matches!(other.get(&key).await, Err(VaultError::ProviderUnavailable { .. })));
 
@@ -60,7 +64,7 @@ async fn a_late_answer_is_kept_when_nobody_has_a_newer_one() {
 
 #[tokio::test]
 async fn a_late_answer_revives_a_connection_that_was_declared_dead_for_want_of_it() {
-    let Late { world, key, caller, gate, other } = late(granted(7)).await;
+    let Late { world, key, caller, gate, other, .. } = late(granted(7)).await;
     world.provider.will(refused(400, "invalid_grant"));
     let dead = other.get(&key).await;
     assert!(matches!(dead, Err(VaultError::ReauthRequired { cause: Cause::LostAnswer })), "{dead:?}");
@@ -74,7 +78,7 @@ async fn a_late_answer_revives_a_connection_that_was_declared_dead_for_want_of_i
 
 #[tokio::test]
 async fn a_late_answer_is_kept_while_the_other_one_is_still_asking() {
-    let Late { world, key, caller, gate, other } = late(granted(7)).await;
+    let Late { world, key, caller, gate, other, .. } = late(granted(7)).await;
     let others_gate = world.hold(refused(400, "invalid_grant"));
     let others_caller = wait(&other, &key);
     world.provider.has_seen(2).await;
@@ -88,8 +92,8 @@ async fn a_late_answer_is_kept_while_the_other_one_is_still_asking() {
 }
 
 #[tokio::test]
-async fn a_late_answer_is_dropped_when_a_newer_one_is_stored() {
-    let Late { world, key, caller, gate, other } = late(granted(7)).await;
+async fn a_late_answer_is_dropped_when_a_newer_one_is_stored_and_the_trail_says_so() {
+    let Late { world, key, caller, gate, other, trail } = late(granted(7)).await;
     assert_eq!(other.get(&key).await.unwrap().access.expose(), "access-1");
     let version = world.entry(&key).await.1;
 
@@ -97,11 +101,14 @@ async fn a_late_answer_is_dropped_when_a_newer_one_is_stored() {
 
     assert_eq!(caller.await.unwrap().unwrap().access.expose(), "access-1");
     assert_eq!(world.entry(&key).await.1, version);
+    let dropped: Vec<_> = trail.entries().into_iter().filter(|line| line.reason == "answer_superseded").collect();
+    assert_eq!(dropped.len(), 1);
+    assert_eq!((dropped[0].result, dropped[0].record_version), (AuditResult::Failed, Some(version.0)));
 }
 
 #[tokio::test]
 async fn a_late_refusal_declares_nothing_dead() {
-    let Late { world, key, caller, gate, other } = late(refused(400, "invalid_grant")).await;
+    let Late { world, key, caller, gate, other, .. } = late(refused(400, "invalid_grant")).await;
     assert_eq!(other.get(&key).await.unwrap().access.expose(), "access-1");
 
     gate.open();
@@ -112,7 +119,7 @@ async fn a_late_refusal_declares_nothing_dead() {
 
 #[tokio::test]
 async fn a_late_refusal_sends_nobody_to_reconnect_while_the_other_one_is_still_asking() {
-    let Late { world, key, caller, gate, other } = late(refused(400, "invalid_grant")).await;
+    let Late { world, key, caller, gate, other, .. } = late(refused(400, "invalid_grant")).await;
     let others_gate = world.hold(granted(8));
     let others_caller = wait(&other, &key);
     world.provider.has_seen(2).await;
@@ -128,7 +135,7 @@ async fn a_late_refusal_sends_nobody_to_reconnect_while_the_other_one_is_still_a
 
 #[tokio::test]
 async fn a_late_outage_takes_no_claim_away() {
-    let Late { world, key, caller, gate, other } = late(refused(503, "busy")).await;
+    let Late { world, key, caller, gate, other, .. } = late(refused(503, "busy")).await;
     let others_gate = world.hold(granted(8));
     let others_caller = wait(&other, &key);
     world.provider.has_seen(2).await;
