@@ -40,6 +40,10 @@ bench *args:
 million:
     VAULT_TEST_LINES=1000000 cargo test --release --test bulk ten_times_as_many_lines -- --nocapture
 
+# Everything that can go wrong, done to real instances over real stores: hours; the short form is part of `check`
+chaos *args:
+    cargo test --test chaos -- --long {{ args }}
+
 # The documentation of the code, in a browser
 docs:
     cargo doc --no-deps --document-private-items --open

@@ -4,7 +4,7 @@ use crate::eventually::eventually;
 use crate::installation::Installation;
 use crate::oidc::{Fault, Oidc};
 use crate::process::{Ended, vault_engine};
-use crate::proof::{assert_alive, store_grants};
+use crate::grants::{assert_alive, store_grants};
 use crate::redis_server::{RedisOptions, RedisServer};
 
 async fn outbox(installation: &Installation, command: &str, more: &[&str]) -> Ended {

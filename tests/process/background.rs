@@ -3,7 +3,7 @@
 use crate::eventually::eventually;
 use crate::installation::Installation;
 use crate::oidc::{Oidc, Stats};
-use crate::proof::{assert_alive, store_grants};
+use crate::grants::{assert_alive, store_grants};
 use crate::redis_server::{RedisOptions, RedisServer};
 
 const GRANTS: usize = 40;

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use crate::eventually::eventually;
 use crate::installation::Installation;
 use crate::oidc::{Fault, Oidc, Stats};
-use crate::proof::{assert_alive, store_grants};
+use crate::grants::{assert_alive, store_grants};
 use crate::redis_server::{RedisOptions, RedisServer};
 
 const GRANTS: usize = 10;

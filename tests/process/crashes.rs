@@ -10,7 +10,7 @@ use tonic::Code;
 use crate::caller::{Caller, reason};
 use crate::installation::Installation;
 use crate::oidc::{Fault, Oidc, Outcome, POST};
-use crate::proof::assert_alive;
+use crate::grants::assert_alive;
 use crate::redis_server::{RedisOptions, RedisServer};
 
 /// Claims run out soon, and nobody is waited for who is not coming.

@@ -8,10 +8,10 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::caller::Caller;
+use crate::grants::assert_alive;
 use crate::installation::{PLATFORM, write_profile};
 use crate::oidc::{BASIC, Oidc, OidcClient, POST};
 use crate::process::{CommandLine, Running, vault_engine};
-use crate::proof::assert_alive;
 
 /// A development vault that keeps its things in this folder.
 pub(crate) fn dev(folder: &Path) -> CommandLine {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::eventually::eventually;
+use crate::grants::{assert_alive, store_grants};
 use crate::installation::Installation;
 use crate::oidc::{Fault, Oidc, Outcome};
-use crate::proof::{assert_alive, store_grants};
 use crate::redis_server::{RedisOptions, RedisServer};
 
 /// Grants each instance is refreshing in the moment of the kill.

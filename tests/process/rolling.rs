@@ -8,9 +8,9 @@ use tonic::Code;
 
 use crate::caller::Caller;
 use crate::eventually::eventually;
+use crate::grants::{assert_alive, store_grants};
 use crate::installation::Installation;
 use crate::oidc::Oidc;
-use crate::proof::{assert_alive, store_grants};
 use crate::redis_server::{RedisOptions, RedisServer};
 
 const INSTANCES: usize = 3;

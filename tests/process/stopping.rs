@@ -6,8 +6,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::development::{dev, dev_at, dev_with, start};
 use crate::eventually::eventually;
+use crate::grants::assert_alive;
 use crate::oidc::{Fault, Oidc, POST};
-use crate::proof::assert_alive;
 
 const DRAIN: Duration = Duration::from_secs(20);
 

@@ -1,5 +1,8 @@
 //! An engine that calls a running vault.
 
+#![expect(clippy::unwrap_used, reason = "a test harness fails by panicking")]
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::metadata::{Ascii, MetadataValue};
@@ -10,7 +13,9 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 use vault_engine::pb::vault_v1::token_vault_client::TokenVaultClient;
-use vault_engine::pb::vault_v1::{GetTokenRequest, GetTokenResponse, StoreTokenRequest};
+use vault_engine::pb::vault_v1::{
+    DeleteTokenRequest, GetTokenRequest, GetTokenResponse, StoreTokenRequest, StoreTokenResponse,
+};
 
 use crate::installation::PLATFORM;
 
@@ -21,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct Caller {
     channel: Channel,
+    platform: Arc<str>,
     engine: MetadataValue<Ascii>,
     key: MetadataValue<Ascii>,
 }
@@ -30,7 +36,12 @@ pub(crate) struct Caller {
 impl Caller {
     pub(crate) fn new(server: &str, engine: &str, key: &str) -> Self {
         let channel = Endpoint::from_shared(server.to_owned()).unwrap().tcp_nodelay(true).connect_lazy();
-        Self { channel, engine: engine.parse().unwrap(), key: key.parse().unwrap() }
+        Self { channel, platform: PLATFORM.into(), engine: engine.parse().unwrap(), key: key.parse().unwrap() }
+    }
+
+    /// The same engine, calling about connections to another platform.
+    pub(crate) fn on(&self, platform: &str) -> Self {
+        Self { platform: platform.into(), ..self.clone() }
     }
 
     /// Stores tokens of a user that have expired long ago.
@@ -39,16 +50,37 @@ impl Caller {
     }
 
     pub(crate) async fn store(&self, user: &str, access_token: &str, refresh_token: &str, expires_at: i64) {
+        let stored = self.try_store(user, access_token, refresh_token, expires_at).await.unwrap();
+        assert!(stored.refreshable);
+    }
+
+    pub(crate) async fn try_store(
+        &self,
+        user: &str,
+        access_token: &str,
+        refresh_token: &str,
+        expires_at: i64,
+    ) -> Result<StoreTokenResponse, Status> {
         let message = StoreTokenRequest {
             user_id: user.to_owned(),
-            platform: PLATFORM.to_owned(),
+            platform: self.platform.to_string(),
             access_token: access_token.to_owned(),
             refresh_token: refresh_token.to_owned(),
             expires_at,
             ..StoreTokenRequest::default()
         };
-        let stored = self.client().store_token(self.request(message, PATIENCE)).await.unwrap();
-        assert!(stored.get_ref().refreshable);
+        self.client().store_token(self.request(message, PATIENCE)).await.map(tonic::Response::into_inner)
+    }
+
+    /// Deletes the token of a user; whether there was one.
+    pub(crate) async fn delete(&self, user: &str) -> Result<bool, Status> {
+        let message = DeleteTokenRequest {
+            user_id: user.to_owned(),
+            platform: self.platform.to_string(),
+            ..DeleteTokenRequest::default()
+        };
+        let answer = self.client().delete_token(self.request(message, PATIENCE)).await?;
+        Ok(answer.get_ref().deleted)
     }
 
     pub(crate) async fn get(&self, user: &str) -> Result<GetTokenResponse, Status> {
@@ -56,12 +88,16 @@ impl Caller {
     }
 
     pub(crate) async fn get_within(&self, limit: Duration, user: &str) -> Result<GetTokenResponse, Status> {
-        self.send(get(user), limit).await
+        self.send(self.asking(user), limit).await
     }
 
     /// Gets another token than the one there is.
     pub(crate) async fn get_another(&self, user: &str) -> Result<GetTokenResponse, Status> {
-        self.send(GetTokenRequest { force_refresh: true, ..get(user) }, PATIENCE).await
+        self.get_another_within(PATIENCE, user).await
+    }
+
+    pub(crate) async fn get_another_within(&self, limit: Duration, user: &str) -> Result<GetTokenResponse, Status> {
+        self.send(GetTokenRequest { force_refresh: true, ..self.asking(user) }, limit).await
     }
 
     /// Whether the vault wants calls.
@@ -75,6 +111,11 @@ impl Caller {
         self.client().get_token(self.request(message, limit)).await.map(tonic::Response::into_inner)
     }
 
+    fn asking(&self, user: &str) -> GetTokenRequest {
+        let (user_id, platform) = (user.to_owned(), self.platform.to_string());
+        GetTokenRequest { user_id, platform, ..GetTokenRequest::default() }
+    }
+
     fn client(&self) -> TokenVaultClient<Channel> {
         TokenVaultClient::new(self.channel.clone())
     }
@@ -86,10 +127,6 @@ impl Caller {
         request.set_timeout(limit);
         request
     }
-}
-
-fn get(user: &str) -> GetTokenRequest {
-    GetTokenRequest { user_id: user.to_owned(), platform: PLATFORM.to_owned(), ..GetTokenRequest::default() }
 }
 
 /// The `reason` of a refusal, and empty where there is none.

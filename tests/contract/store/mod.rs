@@ -48,6 +48,7 @@ mod redis_start;
 mod redis_traps;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 #[path = "../../support/relay.rs"]
+#[expect(dead_code, reason = "shared with suites that need more of it")]
 mod relay;
 
 macro_rules! each_promise {

@@ -1,0 +1,81 @@
+//! The shapes a store comes in. To add one: a file here that implements [`Shape`], and a line in [`KINDS`].
+
+mod embedded;
+#[cfg(feature = "redis")]
+mod redis;
+mod ways;
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+/// What can be done to a store while the vault is at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Killed (SIGKILL), and started again on the same data.
+    Down,
+    /// Stopped in its tracks (SIGSTOP), and let go on.
+    Paused,
+    /// Every answer comes five seconds late.
+    Slow,
+    /// The first instance cannot reach it any more; the others can.
+    Partitioned,
+    /// The server that takes writes is killed, and another one takes its place.
+    #[expect(dead_code, reason = "for stores of several servers")]
+    FailedOver,
+}
+
+/// How late the answers of a slow store are: later than anybody waits.
+pub(crate) const SLOWNESS: Duration = Duration::from_secs(5);
+
+/// A running store, with a way to it for each instance.
+#[async_trait]
+pub(crate) trait Shape: Send + Sync {
+    /// What stands in the `store` section of an instance's configuration.
+    fn section(&self, instance: usize) -> String;
+
+    /// Makes trouble of a kind that stands in [`Kind::troubles`].
+    async fn begin(&mut self, trouble: Trouble);
+
+    /// Ends it. Returns when the store could serve again.
+    async fn end(&mut self, trouble: Trouble);
+
+    /// How often instances have asked the store for something so far; `None` where nobody can tell.
+    fn asked(&self) -> Option<usize>;
+}
+
+/// A kind of store, before it runs.
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    /// How many instances of the vault may share it, up to three.
+    pub(crate) instances: usize,
+    /// What can be done to it.
+    pub(crate) troubles: &'static [Trouble],
+    /// How old an answer may be that is given without asking the store, because another instance wrote meanwhile.
+    pub(crate) lag: Duration,
+    pub(crate) start: fn(instances: usize) -> Starting,
+}
+
+/// A store that is being started.
+pub(crate) type Starting = Pin<Box<dyn Future<Output = Box<dyn Shape>> + Send>>;
+
+/// All kinds this build has.
+pub(crate) const KINDS: &[Kind] = &[
+    embedded::KIND,
+    #[cfg(feature = "redis")]
+    redis::KIND,
+];
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Down => "down",
+            Self::Paused => "paused",
+            Self::Slow => "slow",
+            Self::Partitioned => "partitioned",
+            Self::FailedOver => "failed over",
+        })
+    }
+}

@@ -1,0 +1,138 @@
+//! A store, and instances of the vault over it.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
+use tokio::time::Instant;
+use tonic::Code;
+
+use crate::caller::Caller;
+use crate::installation::{Installation, Platform};
+use crate::process::Running;
+use crate::shape::{Kind, Shape, Trouble};
+
+/// Calls that may be on the way at once when the harness prepares or counts something.
+const AT_ONCE: usize = 32;
+
+/// How long a grant may be out of reach before it counts as lost.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// A user whose token never has to be refreshed: what asks for it asks the store, and nobody else.
+const CANARY: &str = "canary";
+
+/// Far beyond the end of any run.
+pub(crate) const FAR: i64 = 4_000_000_000;
+
+/// A running installation.
+pub(crate) struct World {
+    pub(crate) installation: Installation,
+    pub(crate) instances: Vec<Instance>,
+    shape: Box<dyn Shape>,
+}
+
+/// One instance of it.
+pub(crate) struct Instance {
+    pub(crate) name: String,
+    pub(crate) vault: Running,
+    pub(crate) caller: Caller,
+}
+
+// === impl World ===
+
+impl World {
+    /// As many instances as this kind of store can have, that know these platforms.
+    pub(crate) async fn begin(kind: &Kind, platforms: &[Platform], more: &str) -> Self {
+        let shape = (kind.start)(kind.instances).await;
+        let installation = Installation::over(&shape.section(0), platforms, more).await;
+        let mut world = Self { installation, instances: Vec::new(), shape };
+        for n in 0..kind.instances {
+            let instance = world.start(n, &[]).await;
+            world.instances.push(instance);
+        }
+        world.instances[0].caller.on(&platforms[0].id).store(CANARY, "canary-access", "canary-refresh", FAR).await;
+        world
+    }
+
+    /// Starts an instance, with this in its environment.
+    async fn start(&self, n: usize, environment: &[(&str, &str)]) -> Instance {
+        let name = format!("instance-{n}");
+        let mut command = self.installation.command_over(&name, &self.shape.section(n));
+        for (variable, value) in environment {
+            command = command.env(variable, value);
+        }
+        let (vault, caller) = self.installation.started(command).await;
+        Instance { name, vault, caller }
+    }
+
+    /// Starts an instance again that has ended, on what it left behind; with this in its environment, such as
+    /// `VAULT_ENGINE_FAILPOINT` to have it end at a certain place.
+    pub(crate) async fn restart(&mut self, n: usize, environment: &[(&str, &str)]) {
+        self.instances[n] = self.start(n, environment).await;
+    }
+
+    pub(crate) fn callers(&self) -> Vec<Caller> {
+        self.instances.iter().map(|instance| instance.caller.clone()).collect()
+    }
+
+    /// How often the store was asked for something so far.
+    pub(crate) fn asked(&self) -> Option<usize> {
+        self.shape.asked()
+    }
+
+    pub(crate) async fn begin_trouble(&mut self, trouble: Trouble) {
+        self.shape.begin(trouble).await;
+    }
+
+    pub(crate) async fn end_trouble(&mut self, trouble: Trouble) {
+        self.shape.end(trouble).await;
+    }
+
+    /// The most memory any instance has, in mebibytes; `None`: one of them has ended.
+    pub(crate) fn resident_mebibytes(&self) -> Option<u64> {
+        let each: Option<Vec<u64>> = self.instances.iter().map(|one| one.vault.resident_mebibytes()).collect();
+        each?.into_iter().max()
+    }
+
+    /// How long it takes from now until every instance hands out what is in the store; or `bound`, if longer.
+    pub(crate) async fn recovery(&self, bound: Duration) -> Duration {
+        let began = Instant::now();
+        let each = self.instances.iter().map(|instance| async {
+            let serving = async {
+                let mut looks = tokio::time::interval(Duration::from_millis(20));
+                while instance.caller.get_within(Duration::from_secs(1), CANARY).await.is_err() {
+                    looks.tick().await;
+                }
+            };
+            drop(tokio::time::timeout(bound, serving).await);
+        });
+        join_all(each).await;
+        began.elapsed()
+    }
+}
+
+/// Stores grants whose access tokens have expired long ago, one for each user.
+pub(crate) async fn store_expired(caller: &Caller, grants: &[(String, String)]) {
+    let stores = grants.iter().map(|(user, refresh_token)| caller.store_expired(user, refresh_token));
+    stream::iter(stores).buffer_unordered(AT_ONCE).for_each(async |()| {}).await;
+}
+
+/// The users whose grants are dead: which cannot be refreshed once more, with time for whoever holds a claim.
+pub(crate) async fn dead(callers: &[Caller], users: &[String]) -> Vec<String> {
+    let checks = users.iter().enumerate().map(|(n, user)| async move {
+        let caller = &callers[n % callers.len()];
+        let deadline = Instant::now() + PATIENCE;
+        let mut looks = tokio::time::interval(Duration::from_millis(250));
+        loop {
+            looks.tick().await;
+            match caller.get_another(user).await {
+                Ok(_) => return None,
+                Err(status) if status.code() == Code::FailedPrecondition || Instant::now() > deadline => {
+                    return Some(user.clone());
+                }
+                Err(_) => {}
+            }
+        }
+    });
+    stream::iter(checks).buffer_unordered(AT_ONCE).filter_map(async |dead| dead).collect().await
+}
