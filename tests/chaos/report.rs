@@ -33,6 +33,8 @@ pub(crate) struct Row {
 
 const HEADINGS: [&str; 10] =
     ["case", "store", "calls", "refreshes", "alive", "lost", "recovery", "took", "verdict", "what was done"];
+/// How many broken promises of one case are told.
+const MOST_BROKEN: usize = 20;
 /// From this column on, text stands at the left again.
 const NUMBERS: std::ops::Range<usize> = 2..8;
 
@@ -113,8 +115,11 @@ pub(crate) fn print(rows: &[Row]) -> bool {
     let broken: Vec<&Row> = rows.iter().filter(|row| !row.report.broken.is_empty()).collect();
     for row in &broken {
         say(format!("\n{} over {}:", row.case, row.store));
-        for promise in &row.report.broken {
+        for promise in row.report.broken.iter().take(MOST_BROKEN) {
             say(format!("  - {promise}"));
+        }
+        if let more @ 1.. = row.report.broken.len().saturating_sub(MOST_BROKEN) {
+            say(format!("  - and {more} more"));
         }
     }
     // In the words of cargo's own tests, so that whoever counts those counts these.

@@ -15,6 +15,9 @@ use crate::shape::{Kind, Shape, Trouble};
 /// Calls that may be on the way at once when the harness prepares or counts something.
 const AT_ONCE: usize = 32;
 
+/// How often an instance is tried to be started.
+const STARTS: usize = 3;
+
 /// How long a grant may be out of reach before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(45);
 
@@ -54,15 +57,22 @@ impl World {
         world
     }
 
-    /// Starts an instance, with this in its environment.
+    /// Starts an instance, with this in its environment; as a supervisor does, again when it ends at once because the
+    /// store has not answered in time.
     async fn start(&self, n: usize, environment: &[(&str, &str)]) -> Instance {
         let name = format!("instance-{n}");
-        let mut command = self.installation.command_over(&name, &self.shape.section(n));
-        for (variable, value) in environment {
-            command = command.env(variable, value);
+        let mut said = String::new();
+        for _ in 0..STARTS {
+            let mut command = self.installation.command_over(&name, &self.shape.section(n));
+            for (variable, value) in environment {
+                command = command.env(variable, value);
+            }
+            match command.serving_or_ended().await {
+                Ok((vault, server)) => return Instance { name, vault, caller: self.installation.caller(&server) },
+                Err(ended) => said = ended,
+            }
         }
-        let (vault, caller) = self.installation.started(command).await;
-        Instance { name, vault, caller }
+        panic!("{name} does not start: {said}")
     }
 
     /// Starts an instance again that has ended, on what it left behind; with this in its environment, such as

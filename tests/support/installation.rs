@@ -163,10 +163,15 @@ impl Installation {
         self.serve_as(self.command(instance)).await
     }
 
+    /// An engine that calls this server.
+    pub(crate) fn caller(&self, server: &str) -> Caller {
+        Caller::new(server, ENGINE, &self.key)
+    }
+
     /// Starts one instance of its own kind, and an engine that calls it.
     pub(crate) async fn serve_as(&self, command: CommandLine) -> (Running, Caller) {
         let (vault, server) = command.serving().await;
-        (vault, Caller::new(&server, ENGINE, &self.key))
+        (vault, self.caller(&server))
     }
 }
 

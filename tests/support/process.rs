@@ -96,14 +96,19 @@ impl CommandLine {
 
     /// Starts it and waits until it serves; where, is the second part.
     pub(crate) async fn serving(self) -> (Running, String) {
+        self.serving_or_ended().await.unwrap_or_else(|said| panic!("{said}"))
+    }
+
+    /// The same; what it said if it ended instead.
+    pub(crate) async fn serving_or_ended(self) -> Result<(Running, String), String> {
         let mut vault = self.start().await;
         let address = eventually("the vault serves or ends", async || {
             let ended = vault.child.try_wait().unwrap();
             let serving = vault.logged("serving").map(|line| line["address"].as_str().unwrap().to_owned());
             serving.map(Ok).or(ended.map(Err))
         });
-        let address = address.await.unwrap_or_else(|status| panic!("{status}\n{}", vault.stderr()));
-        (vault, format!("http://{address}"))
+        let address = address.await.map_err(|status| format!("{status}\n{}", vault.stderr()))?;
+        Ok((vault, format!("http://{address}")))
     }
 }
 

@@ -11,19 +11,21 @@ use crate::judge::{self, Judge};
 use crate::report::Report;
 use crate::world::{World, dead, store_expired};
 
-/// Records before the judge that is slow: it hashes, and writes to a database.
+/// Records, and callers at each instance, before the judge that is slow: it does one thing after the other, and writes to
+/// a database.
 const GRACIOUS_RECORDS: usize = 30;
+const GRACIOUS_CALLERS: usize = 10;
 
 pub(super) async fn before_a_strict_judge(setting: Setting) -> Report {
-    crowd(setting, judge::strict().await, setting.size.crowd.0).await
+    let (records, callers, _) = setting.size.crowd;
+    crowd(setting, judge::strict().await, records, callers).await
 }
 
 pub(super) async fn before_a_gracious_judge(setting: Setting) -> Report {
-    crowd(setting, judge::gracious().await, GRACIOUS_RECORDS).await
+    crowd(setting, judge::gracious().await, GRACIOUS_RECORDS, GRACIOUS_CALLERS).await
 }
 
-async fn crowd(setting: Setting, judge: Box<dyn Judge>, records: usize) -> Report {
-    let (_, callers_each, visits) = setting.size.crowd;
+async fn crowd(setting: Setting, judge: Box<dyn Judge>, records: usize, callers_each: usize) -> Report {
     let world = World::begin(setting.kind, &[judge.platform()], "").await;
     let callers = world.callers();
     let grants = judge.grants(records).await;
@@ -31,7 +33,7 @@ async fn crowd(setting: Setting, judge: Box<dyn Judge>, records: usize) -> Repor
     setting.tell(&format!("{records} records have expired"));
     let users: Vec<String> = grants.into_iter().map(|(user, _)| user).collect();
     let crowd = callers_each * callers.len();
-    let visits = visits.min(records);
+    let visits = setting.size.crowd.2.min(records);
 
     // Who stands at different instances sets out from the same record, so that they meet there at the same time.
     let visitors = (0..crowd).map(|n| {
@@ -41,15 +43,17 @@ async fn crowd(setting: Setting, judge: Box<dyn Judge>, records: usize) -> Repor
     });
     let mut report = Report::default();
     let mut tokens: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut all_refused = Vec::new();
     for visitor in join_all(visitors).await {
         let (got, refused) = visitor.unwrap();
         report.calls += got.len() + refused.len();
-        report.must(refused.is_empty(), || format!("callers were refused: {}", refused[0]));
+        all_refused.extend(refused);
         for (user, token) in got {
             tokens.entry(user).or_default().insert(token);
         }
     }
 
+    report.must(all_refused.is_empty(), || format!("{} calls were refused: {}", all_refused.len(), all_refused[0]));
     let seen = judge.seen().await;
     report.done = format!("{} instances x {callers_each} callers, {records} records", callers.len());
     report.refreshes = Some(seen.granted + seen.refused);

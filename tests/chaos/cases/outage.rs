@@ -12,7 +12,7 @@ use crate::shape::Trouble;
 use crate::world::{World, dead, store_expired};
 
 /// A steady load, the same before and during the trouble.
-const PACE: Pace = Pace { callers: 24, every: Duration::from_millis(300), limit: Duration::from_secs(2), another: 8 };
+const PACE: Pace = Pace { callers: 36, every: Duration::from_millis(300), limit: Duration::from_secs(2), another: 8 };
 
 /// How long it is looked at while all is well.
 const CALM: Duration = Duration::from_secs(3);
