@@ -180,10 +180,8 @@ fn redis(section: &mut Section<'_>, context: &Context<'_>, kind: Kind) -> Option
 
 fn sentinel(section: &mut Section<'_>, context: &Context<'_>, wanted: bool) -> Option<RedisSentinelConfig> {
     let nodes = nodes(section, wanted);
-    let master_name = match wanted {
-        true => section.required("master_name", Node::text),
-        false => section.optional("master_name", Node::text),
-    };
+    let master_name =
+        if wanted { section.required("master_name", Node::text) } else { section.optional("master_name", Node::text) };
     let (username, password) = login(section, context);
     let tls = tls_of(section);
     Some(RedisSentinelConfig { nodes: nodes?, master_name: master_name?.to_owned(), username, password, tls })

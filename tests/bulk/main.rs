@@ -14,6 +14,6 @@ mod site;
 
 #[path = "../support/eventually.rs"]
 mod eventually;
-#[path = "../process/process.rs"]
+#[path = "../support/process.rs"]
 #[expect(dead_code, reason = "shared with a suite that needs more of it")]
 mod process;

@@ -1,10 +1,10 @@
 //! `vault-engine outbox`: what a person can see and do about answers that wait to be stored.
 
 use crate::eventually::eventually;
+use crate::grants::{assert_alive, store_grants};
 use crate::installation::Installation;
 use crate::oidc::{Fault, Oidc};
 use crate::process::{Ended, vault_engine};
-use crate::grants::{assert_alive, store_grants};
 use crate::redis_server::{RedisOptions, RedisServer};
 
 async fn outbox(installation: &Installation, command: &str, more: &[&str]) -> Ended {

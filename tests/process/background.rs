@@ -1,9 +1,9 @@
 //! Refreshes that nobody asked for, by real processes.
 
 use crate::eventually::eventually;
+use crate::grants::{assert_alive, store_grants};
 use crate::installation::Installation;
 use crate::oidc::{Oidc, Stats};
-use crate::grants::{assert_alive, store_grants};
 use crate::redis_server::{RedisOptions, RedisServer};
 
 const GRANTS: usize = 40;

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::future::join_all;
 
 use crate::eventually::eventually;
+use crate::grants::{assert_alive, store_grants};
 use crate::installation::Installation;
 use crate::oidc::{Fault, Oidc, Stats};
-use crate::grants::{assert_alive, store_grants};
 use crate::redis_server::{RedisOptions, RedisServer};
 
 const GRANTS: usize = 10;

@@ -8,9 +8,9 @@ use futures_util::future::join_all;
 use tonic::Code;
 
 use crate::caller::{Caller, reason};
+use crate::grants::assert_alive;
 use crate::installation::Installation;
 use crate::oidc::{Fault, Oidc, Outcome, POST};
-use crate::grants::assert_alive;
 use crate::redis_server::{RedisOptions, RedisServer};
 
 /// Claims run out soon, and nobody is waited for who is not coming.

@@ -102,7 +102,7 @@ impl Installation {
             key_file.display(),
             describe(&folder, platforms),
         );
-        let mut installation = Self { folder, shared, store: store.to_owned(), key: String::new() };
+        let mut installation = Self { folder, shared, store, key: String::new() };
         installation.make_key().await;
         installation
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+#[cfg(any(feature = "postgres", feature = "redis"))]
 use std::time::Instant;
 
 use crate::domain::id::{TenantId, UserId};
@@ -32,10 +33,12 @@ impl Listeners {
         self.each(|listener| listener.changed(tenant, user));
     }
 
+    #[cfg(any(feature = "postgres", feature = "redis"))]
     pub(super) fn caught_up(&self, as_of: Instant) {
         self.each(|listener| listener.caught_up(as_of));
     }
 
+    #[cfg(any(feature = "postgres", feature = "redis"))]
     pub(super) fn lost(&self) {
         self.each(|listener| listener.lost());
     }

@@ -1,6 +1,6 @@
 //! What nodes of a cluster do to a vault: die, hang, and hand slots to each other.
 
-#![expect(clippy::unwrap_used, reason = "an assertion fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "an assertion fails by panicking")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -222,7 +222,7 @@ impl Cluster {
         let client = self.access.client(&node.host, node.port, ProtocolVersion::RESP2)?;
         let dialer = Arc::new(Dialer {
             access: Arc::clone(&self.access),
-            destination: Destination::Server(client),
+            destination: Destination::Server(Box::new(client)),
             response_timeout: self.response_timeout,
             operation_timeout: self.operation_timeout,
         });

@@ -41,7 +41,7 @@ pub(super) struct Dialer {
 /// Where a connection leads.
 pub(super) enum Destination {
     /// To this server.
-    Server(Client),
+    Server(Box<Client>),
     /// To whichever server these know as the primary.
     Primary(Arc<Sentinels>),
 }

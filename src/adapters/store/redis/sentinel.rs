@@ -28,7 +28,7 @@ const WATCH: Duration = Duration::from_millis(500);
 
 /// The sentinels of one primary.
 pub(super) struct Sentinels {
-    sentinels: Vec<Lines>,
+    asked: Vec<Lines>,
     master_name: String,
     /// To the servers they name.
     access: Arc<Access>,
@@ -46,19 +46,19 @@ impl Sentinels {
         access: Arc<Access>,
     ) -> Result<Self, ConnectError> {
         let to_sentinels = Arc::new(Access::to_sentinels(settings, sentinel).await?);
-        let mut sentinels = Vec::with_capacity(sentinel.addresses.len());
+        let mut asked = Vec::with_capacity(sentinel.addresses.len());
         for Endpoint { host, port } in &sentinel.addresses {
             let client = to_sentinels.client(host, *port, ProtocolVersion::RESP2).map_err(ConnectError::Client)?;
             let dialer = Arc::new(Dialer {
                 access: Arc::clone(&to_sentinels),
-                destination: Destination::Server(client),
+                destination: Destination::Server(Box::new(client)),
                 response_timeout: settings.response_timeout,
                 operation_timeout: settings.connect_timeout,
             });
-            sentinels.push(Lines::new(&dialer, 1));
+            asked.push(Lines::new(&dialer, 1));
         }
         let master_name = sentinel.master_name.clone();
-        Ok(Self { sentinels, master_name, access, known: Mutex::default(), epoch: AtomicU64::new(0) })
+        Ok(Self { asked, master_name, access, known: Mutex::default(), epoch: AtomicU64::new(0) })
     }
 
     /// Changes whenever another server has become the primary.
@@ -89,7 +89,7 @@ impl Sentinels {
         let mut question = cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master_name);
         let mut answers: FuturesUnordered<_> =
-            self.sentinels.iter().map(|lines| lines.of_this_thread().send(&question)).collect();
+            self.asked.iter().map(|lines| lines.of_this_thread().send(&question)).collect();
         let mut votes: HashMap<Endpoint, usize> = HashMap::new();
         let mut fault = RedisFault::NoPrimary;
         while let Some(answer) = answers.next().await {
@@ -97,7 +97,7 @@ impl Sentinels {
                 Ok(Some(endpoint)) => {
                     let votes = votes.entry(endpoint.clone()).or_default();
                     *votes += 1;
-                    if *votes * 2 > self.sentinels.len() {
+                    if *votes * 2 > self.asked.len() {
                         self.learn(&endpoint);
                         return Ok(endpoint);
                     }
@@ -113,11 +113,11 @@ impl Sentinels {
     /// Remembers what most of them say.
     fn learn(&self, endpoint: &Endpoint) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.as_ref() != Some(endpoint) {
-            if let Some(before) = known.replace(endpoint.clone()) {
-                tracing::warn!(%before, now = %endpoint, "another redis has become the primary");
-                self.epoch.fetch_add(1, Ordering::SeqCst);
-            }
+        if known.as_ref() != Some(endpoint)
+            && let Some(before) = known.replace(endpoint.clone())
+        {
+            tracing::warn!(%before, now = %endpoint, "another redis has become the primary");
+            self.epoch.fetch_add(1, Ordering::SeqCst);
         }
     }
 }

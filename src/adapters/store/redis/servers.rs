@@ -55,7 +55,7 @@ impl Servers {
         match &settings.shape {
             Shape::Server(Endpoint { host, port }) => {
                 let client = |protocol| access.client(host, *port, protocol).map_err(ConnectError::Client);
-                let destination = Destination::Server(client(ProtocolVersion::RESP2)?);
+                let destination = Destination::Server(Box::new(client(ProtocolVersion::RESP2)?));
                 Ok(Self::Server { lines: lines(destination), tracking: client(ProtocolVersion::RESP3)? })
             }
             Shape::Sentinel(sentinel) => {

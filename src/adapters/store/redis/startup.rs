@@ -136,12 +136,13 @@ pub(super) async fn inspect(servers: &Servers, address: &str) -> Result<Vec<Note
             Ok(notes)
         }
         Servers::Cluster(cluster) => {
-            let nodes = knock(address, || cluster.each_primary()).await?;
+            let primaries = knock(address, || cluster.each_primary()).await?;
             let mut notes = Vec::new();
-            for (node, lines) in nodes {
+            for (node, lines) in primaries {
                 let line = lines.of_this_thread();
-                let found = inspect_server(line, &node.to_string()).await?;
-                found.into_iter().for_each(|found| note(&mut notes, Some(found)));
+                for found in inspect_server(line, &node.to_string()).await? {
+                    note(&mut notes, Some(found));
+                }
                 note(&mut notes, replicas(line).await);
             }
             Ok(notes)
