@@ -1,6 +1,6 @@
 //! Several real servers together: a primary with a replica that sentinels watch, and a cluster.
 
-#![expect(clippy::unwrap_used, reason = "a test harness fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test harness fails by panicking")]
 
 use std::process::Command;
 use std::sync::{Arc, Weak};
