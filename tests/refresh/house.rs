@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,7 +30,6 @@ use vault_engine::domain::ports::{
 };
 use vault_engine::domain::profile::{Profile, UrlPolicy};
 use vault_engine::domain::secret::{AccessToken, ClientSecret, RefreshToken};
-use vault_engine::domain::time::Timestamp;
 use vault_engine::envelope::{KeyLimits, Sealer, TenantKeys, UserKeys};
 use vault_engine::refresher::{Answers, RefreshSettings, Refresher, RefresherParts};
 use vault_engine::service::{
@@ -40,6 +39,7 @@ use vault_engine::service::{
 use crate::failing_store::FailingStore;
 use crate::faulty::FaultyKeys;
 use crate::provider::{Answer, Gate, Provider};
+use crate::set_clock::{MachineClock, SetClock};
 
 /// How long a stored or refreshed access token lives.
 pub(crate) const LIFE: Duration = Duration::from_secs(3_600);
@@ -80,15 +80,6 @@ pub(crate) struct Instance {
     store_token: StoreToken,
     delete_token: DeleteToken,
     tasks: Arc<Mortal>,
-}
-
-/// A clock that stands still until it is set. What passes on it has passed.
-pub(crate) struct SetClock(AtomicI64);
-
-/// The clock of one machine, which may show something else than the time.
-pub(crate) struct MachineClock {
-    time: Arc<SetClock>,
-    error: AtomicI64,
 }
 
 /// An audit trail in memory.
@@ -136,7 +127,7 @@ impl World {
         let outbox = Bounds { entries: 100, bytes: 16 * 1_024 * 1_024 };
         let mut setup = Setup { profile, client_secrets: Some(vec!["hush"]), settings, outbox };
         differ(&mut setup);
-        let clock = Arc::new(SetClock(AtomicI64::new(1_700_000_000_000)));
+        let clock = Arc::new(SetClock::new());
         let observer = records(
             &store,
             Arc::new(local_keys(&folder)),
@@ -168,7 +159,7 @@ impl World {
 
     fn build(&self, profile: &Profile, error: i64, endpoint: Option<Arc<dyn TokenEndpoint>>) -> Instance {
         let time = Arc::clone(&self.clock);
-        let machine = Arc::new(MachineClock { time, error: AtomicI64::new(error * 1_000) });
+        let machine = Arc::new(MachineClock::wrong_by(time, error));
         let clock: Arc<dyn Clock> = Arc::new(SteadyClock::around(Arc::clone(&machine) as _));
         let endpoint = endpoint.unwrap_or_else(|| over_http(&clock));
         let store = Arc::new(FailingStore::around(Arc::clone(&self.store)));
@@ -351,43 +342,6 @@ impl Instance {
             handle.abort();
         }
         self.settled().await;
-    }
-}
-
-// === impl SetClock ===
-
-impl SetClock {
-    pub(crate) fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
-    }
-}
-
-impl Clock for SetClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_millis(self.0.load(Ordering::SeqCst))
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.now().since(Timestamp::EPOCH)
-    }
-}
-
-// === impl MachineClock ===
-
-impl MachineClock {
-    /// Somebody sets it.
-    pub(crate) fn step(&self, seconds: i64) {
-        self.error.fetch_add(seconds * 1_000, Ordering::SeqCst);
-    }
-}
-
-impl Clock for MachineClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_millis(self.time.now().unix_millis() + self.error.load(Ordering::SeqCst))
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.time.monotonic()
     }
 }
 

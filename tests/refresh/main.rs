@@ -35,6 +35,7 @@ mod outbox;
 mod persist;
 mod preflight;
 mod replaced;
+mod set_clock;
 mod shares;
 mod spread;
 mod verdicts;

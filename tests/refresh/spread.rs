@@ -12,8 +12,9 @@ use vault_engine::domain::secret::{AccessToken, ClientSecret, RefreshToken};
 use vault_engine::domain::time::Timestamp;
 use vault_engine::refresher::{BackgroundSettings, Scheduler};
 
-use crate::house::{LIFE, SetClock, World, connection_of};
+use crate::house::{LIFE, World, connection_of};
 use crate::memory_store::MemoryStore;
+use crate::set_clock::SetClock;
 
 /// A platform that grants at once, and remembers when it was asked.
 struct Counting {
