@@ -23,6 +23,10 @@ mod world;
 #[path = "../support/caller.rs"]
 #[expect(dead_code, reason = "shared with suites that need more of it")]
 mod caller;
+#[cfg(feature = "dynamodb")]
+#[path = "../support/dynamodb.rs"]
+#[expect(dead_code, reason = "shared with suites that need more of it")]
+mod dynamodb_server;
 #[path = "../support/eventually.rs"]
 mod eventually;
 #[path = "../support/installation.rs"]
@@ -31,6 +35,10 @@ mod installation;
 #[path = "../support/oidc.rs"]
 #[expect(dead_code, reason = "shared with suites that need more of it")]
 mod oidc;
+#[cfg(feature = "postgres")]
+#[path = "../support/postgres.rs"]
+#[expect(dead_code, reason = "shared with suites that need more of it")]
+mod postgres_server;
 #[path = "../support/process.rs"]
 #[expect(dead_code, reason = "shared with suites that need more of it")]
 mod process;

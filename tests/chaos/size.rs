@@ -24,7 +24,7 @@ pub(crate) struct Size {
 }
 
 pub(crate) const SHORT: Size = Size {
-    crowd: (300, 30, 100),
+    crowd: (300, 30, 50),
     grants: 48,
     outage: Duration::from_secs(5),
     platform_outage: Duration::from_secs(6),

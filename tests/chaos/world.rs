@@ -47,7 +47,7 @@ impl World {
     /// As many instances as this kind of store can have, that know these platforms.
     pub(crate) async fn begin(kind: &Kind, platforms: &[Platform], more: &str) -> Self {
         let shape = (kind.start)(kind.instances).await;
-        let installation = Installation::over(&shape.section(0), platforms, more).await;
+        let installation = Installation::over(&shape.section(0), shape.environment(), platforms, more).await;
         let mut world = Self { installation, instances: Vec::new(), shape };
         for n in 0..kind.instances {
             let instance = world.start(n, &[]).await;

@@ -43,6 +43,8 @@ pub(crate) struct Installation {
     shared: String,
     /// Where an instance keeps records, unless told otherwise.
     store: String,
+    /// What stands in the environment of every process.
+    environment: Vec<(&'static str, &'static str)>,
     key: String,
 }
 
@@ -78,22 +80,35 @@ impl Platform {
 impl Installation {
     /// An installation over a Redis server, for as many instances as one likes, that may refresh at `provider`.
     pub(crate) async fn over_redis(port: u16, provider: Option<&Oidc>, more: &str) -> Self {
-        Self::over(&in_redis(port), &provider.map(Platform::judged_by).into_iter().collect::<Vec<_>>(), more).await
+        let platforms: Vec<Platform> = provider.map(Platform::judged_by).into_iter().collect();
+        Self::over(&in_redis(port), &[], &platforms, more).await
     }
 
     /// An installation over a file, for one instance at a time, that may refresh at `provider`.
     pub(crate) async fn over_a_file(provider: Option<&Oidc>, more: &str) -> Self {
         let platforms: Vec<Platform> = provider.map(Platform::judged_by).into_iter().collect();
-        Self::in_folder(tempfile::tempdir().unwrap(), None, &platforms, more).await
+        Self::in_folder(tempfile::tempdir().unwrap(), None, &[], &platforms, more).await
     }
 
-    /// An installation whose instances keep records as `store` says, and know these platforms.
-    pub(crate) async fn over(store: &str, platforms: &[Platform], more: &str) -> Self {
-        Self::in_folder(tempfile::tempdir().unwrap(), Some(store), platforms, more).await
+    /// An installation whose instances keep records as `store` says, and know these platforms. The store is given its
+    /// schema, where it needs one.
+    pub(crate) async fn over(
+        store: &str,
+        environment: &[(&'static str, &'static str)],
+        platforms: &[Platform],
+        more: &str,
+    ) -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap(), Some(store), environment, platforms, more).await
     }
 
     /// Without a store, records are in a file of the folder.
-    async fn in_folder(folder: TempDir, store: Option<&str>, platforms: &[Platform], more: &str) -> Self {
+    async fn in_folder(
+        folder: TempDir,
+        store: Option<&str>,
+        environment: &[(&'static str, &'static str)],
+        platforms: &[Platform],
+        more: &str,
+    ) -> Self {
         let file = folder.path().join("vault.redb");
         let store = store.map_or_else(|| in_file(&file), str::to_owned);
         let key_file = folder.path().join("kms.key");
@@ -102,15 +117,27 @@ impl Installation {
             key_file.display(),
             describe(&folder, platforms),
         );
-        let mut installation = Self { folder, shared, store, key: String::new() };
+        let mut installation = Self { folder, shared, store, environment: environment.to_vec(), key: String::new() };
+        installation.migrate().await;
         installation.make_key().await;
         installation
+    }
+
+    /// Gives the store its schema, as an operator does.
+    async fn migrate(&self) {
+        let file = self.write_config("first");
+        self.with_environment(vault_engine(["migrate", "--config", &file])).run().await.succeeded();
+    }
+
+    fn with_environment(&self, command: CommandLine) -> CommandLine {
+        self.environment.iter().fold(command, |command, (name, value)| command.env(name, value))
     }
 
     /// Makes a key for the engine, as an operator does.
     async fn make_key(&mut self) {
         let file = self.write_config("first");
-        let made = vault_engine(["key", "generate", "--engine", ENGINE, "--config", &file]).run().await;
+        let command = vault_engine(["key", "generate", "--engine", ENGINE, "--config", &file]);
+        let made = self.with_environment(command).run().await;
         assert_eq!(made.code, Some(0), "{}", made.stderr);
         made.stdout.trim().clone_into(&mut self.key);
         let (_, verifier) = made.stderr.split_once("- id:").unwrap();
@@ -145,7 +172,8 @@ impl Installation {
     pub(crate) fn command_over(&self, instance: &str, store: &str) -> CommandLine {
         let file = self.write_config_over(instance, store);
         // What a test sees is what its calls do, unless it says otherwise.
-        vault_engine(["serve", "--config", &file]).env("VAULT_ENGINE_REFRESH__BACKGROUND__ENABLED", "false")
+        let command = self.with_environment(vault_engine(["serve", "--config", &file]));
+        command.env("VAULT_ENGINE_REFRESH__BACKGROUND__ENABLED", "false")
     }
 
     /// Where the outboxes of one instance are.

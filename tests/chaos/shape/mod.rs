@@ -1,6 +1,10 @@
 //! The shapes a store comes in. To add one: a file here that implements [`Shape`], and a line in [`KINDS`].
 
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
 mod embedded;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 mod ways;
@@ -36,6 +40,11 @@ pub(crate) trait Shape: Send + Sync {
     /// What stands in the `store` section of an instance's configuration.
     fn section(&self, instance: usize) -> String;
 
+    /// What an instance needs in its environment.
+    fn environment(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
     /// Makes trouble of a kind that stands in [`Kind::troubles`].
     async fn begin(&mut self, trouble: Trouble);
 
@@ -66,7 +75,15 @@ pub(crate) const KINDS: &[Kind] = &[
     embedded::KIND,
     #[cfg(feature = "redis")]
     redis::KIND,
+    #[cfg(feature = "postgres")]
+    postgres::KIND,
+    #[cfg(feature = "dynamodb")]
+    dynamodb::KIND,
 ];
+
+/// The near-cache may be this old where another instance has written.
+#[cfg(any(feature = "dynamodb", feature = "postgres", feature = "redis"))]
+const NEAR_CACHE: Duration = Duration::from_secs(1);
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,11 +1,9 @@
 //! One Redis server that writes to its disk before it acknowledges.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 
 use super::ways::Ways;
-use super::{Kind, Shape, Trouble};
+use super::{Kind, NEAR_CACHE, Shape, Trouble};
 use crate::redis_server::{RedisOptions, RedisServer};
 
 struct Redis {
@@ -17,7 +15,7 @@ pub(super) const KIND: Kind = Kind {
     name: "redis",
     instances: 3,
     troubles: &[Trouble::Down, Trouble::Paused, Trouble::Slow, Trouble::Partitioned],
-    lag: Duration::ZERO,
+    lag: NEAR_CACHE,
     start: |instances| {
         Box::pin(async move {
             let server = RedisServer::start(RedisOptions { durable: true, ..RedisOptions::default() });
