@@ -20,8 +20,12 @@ const CALM: Duration = Duration::from_secs(3);
 /// Within which an instance serves again.
 const RECOVERY: Duration = Duration::from_secs(5);
 
-/// How often the store may be asked, compared with calm times.
+/// How often the store may be asked for a call, compared with calm times; where the near-cache answers many calls then,
+/// compared with once.
 const STORM: f64 = 2.0;
+
+/// One call of so many may be answered late, because the machine has other things to do.
+const LATE: usize = 100;
 
 /// How much memory an instance may take more than in calm times.
 const MEBIBYTES: u64 = 64;
@@ -55,7 +59,7 @@ pub(super) async fn run(setting: Setting) -> Report {
     setting.tell(&format!("the trouble is over, and all serve again after {recovery:.1?}"));
     load.goes_on(CALM).await;
     let after = load.take_tally();
-    let storm = during.asked_per_call.zip(calm.asked_per_call).map(|(during, calm)| during / calm);
+    let storm = during.asked_per_call.zip(calm.asked_per_call);
     report.calls = load.calls();
     load.end().await;
 
@@ -63,18 +67,23 @@ pub(super) async fn run(setting: Setting) -> Report {
     report.refreshes = Some(seen.granted + seen.refused);
     let instances = world.instances.len();
     report.done = format!(
-        "{instances} instances, {} s; {} of {} calls served meanwhile, the longest took {:.1?}; store asked {} per call, {}",
+        "{instances} instances, {} s; {} of {} calls served meanwhile, the longest took {:.1?}; store asked {}, {}",
         setting.size.outage.as_secs(),
         during.tally.served(),
         during.tally.calls(),
         during.tally.longest,
-        storm.map_or_else(|| "an unknown number of times".to_owned(), |storm| format!("{storm:.1}x as often")),
+        storm.map_or_else(
+            || "an unknown number of times".to_owned(),
+            |(during, calm)| format!("{during:.1} times per call and {calm:.1} before"),
+        ),
         resident_during.map_or_else(String::new, |now| format!("{now} MiB")),
     );
     for (when, tally) in [("in the trouble", &during.tally), ("after it", &after)] {
         let others = tally.refused_otherwise(|code, _| code == Code::Unavailable);
         report.must(others.is_empty(), || format!("{when}, not UNAVAILABLE but {}", others.join(", ")));
-        report.must(tally.late == 0, || format!("{when}, {} calls were answered after their deadline", tally.late));
+        report.must(tally.late * LATE <= tally.calls(), || {
+            format!("{when}, {} calls were answered after their deadline", tally.late)
+        });
     }
     if trouble == Trouble::Partitioned {
         for (instance, (calls, served)) in during.tally.by_instance.iter().filter(|(instance, _)| **instance != 0) {
@@ -83,7 +92,9 @@ pub(super) async fn run(setting: Setting) -> Report {
         }
     }
     report.recovered(recovery, RECOVERY);
-    report.must(storm.is_none_or(|storm| storm <= STORM), || format!("the store was asked {storm:.1?} times as often"));
+    report.must(storm.is_none_or(|(during, calm)| during <= STORM * calm.max(1.0)), || {
+        format!("the store was asked {storm:.1?} times per call, in the trouble and before")
+    });
     report.must(resident_during.is_some_and(|now| now <= resident + MEBIBYTES), || {
         format!("memory went from {resident} MiB to {resident_during:?}")
     });

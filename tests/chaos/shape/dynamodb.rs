@@ -30,8 +30,10 @@ pub(super) const KIND: Kind = Kind {
 impl Shape for Dynamo {
     fn section(&self, instance: usize) -> String {
         let (table, port) = (&self.table, self.ways.port(instance));
+        // Java warms up, and machines that test are busy.
         format!(
-            "kind: dynamodb, dynamodb: {{ table: {table}, region: us-east-1, endpoint: \"http://127.0.0.1:{port}\" }}"
+            "kind: dynamodb, dynamodb: {{ table: {table}, region: us-east-1, endpoint: \"http://127.0.0.1:{port}\", \
+             timeouts: {{ command_ms: 3000 }} }}"
         )
     }
 
