@@ -110,6 +110,28 @@ async fn a_connection_that_only_times_out_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_balancer_whose_server_is_dead_a_crowd_of_callers_is_no_crowd_of_attempts() {
+    let mut server = server();
+    let relay = Relay::to(server.port()).await;
+    let settings = RedisSettings { port: relay.port(), connections: 1, ..RedisSettings::default() };
+    let store = RedisStore::connect(&settings).await.unwrap();
+    store.get(&gmail()).await.unwrap();
+    server.kill();
+    // The first call finds the old connection broken.
+    store.get(&gmail()).await.unwrap_err();
+    let (begun, before) = (Instant::now(), relay.asked());
+    for _ in 0..500 {
+        assert_eq!(reason_of(store.get(&gmail()).await), "connection");
+    }
+    // Ten times a second, and whatever listens for changes has a connection of its own.
+    let allowed = 5 + begun.elapsed().as_millis() / 50;
+    let asked = relay.asked() - before;
+    assert!(asked as u128 <= allowed, "{asked} connections in {:?}", begun.elapsed());
+    server.restart();
+    time_until_it_answers(&store, Duration::from_secs(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_connection_is_replaced_also_when_every_caller_gives_up_first() {
     let server = server();
     let relay = Relay::to(server.port()).await;

@@ -4,7 +4,8 @@
 //! any time limit of theirs, and a connection that only times out it keeps for ever. Here each rule is one `if`:
 //!
 //! - who finds no connection makes one, and whoever comes meanwhile waits for that one attempt, each within its own limit;
-//! - an attempt that failed is not repeated for a moment, so that a crowd of callers is not a crowd of attempts;
+//! - an attempt that failed, or made a connection that broke before it gave any answer, is not repeated for a moment, so
+//!   that a crowd of callers is not a crowd of attempts;
 //! - a connection is given up when it breaks, and when it has owed an answer for longer than the response time-out, which
 //!   is noticed also when the callers gave up first.
 //!
@@ -12,7 +13,7 @@
 //! ever carries a blocking command. A request whose caller is gone keeps its place in the row of answers, so that no
 //! answer reaches somebody else.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -82,6 +83,8 @@ struct Link {
     epoch: u64,
     /// Since when a request has been waiting without any answer having come to any request.
     silent_since: Mutex<Option<Instant>>,
+    /// Whether any request has been answered.
+    has_answered: AtomicBool,
 }
 
 // === impl Dialer ===
@@ -161,11 +164,18 @@ impl Line {
             if !matches!(answer, Err(RedisFault::Silence)) {
                 link.heard();
             }
+            if !answer.as_ref().is_err_and(RedisFault::spoils_the_connection) {
+                link.has_answered.store(true, Ordering::Relaxed);
+            }
             answer
         })
         .await
         .unwrap_or(Err(RedisFault::Silence));
         if answer.as_ref().is_err_and(RedisFault::spoils_the_connection) {
+            if link.connection.initialized() && !link.has_answered.load(Ordering::Relaxed) {
+                // Whoever stands before a dead server takes connections and drops them: none was made.
+                *lock(&self.failed_at) = Some(Instant::now());
+            }
             self.give_up(&link);
         }
         answer
