@@ -31,7 +31,7 @@ pub(crate) const SHORT: Size = Size {
     kills: 4,
     calls: 2_000,
     register: Duration::from_secs(10),
-    lanes: 3,
+    lanes: 2,
 };
 
 pub(crate) const LONG: Size = Size {

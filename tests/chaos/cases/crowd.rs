@@ -17,8 +17,8 @@ const GRACIOUS_RECORDS: usize = 30;
 const GRACIOUS_CALLERS: usize = 10;
 
 pub(super) async fn before_a_strict_judge(setting: Setting) -> Report {
-    let (records, callers, _) = setting.size.crowd;
-    crowd(setting, judge::strict().await, records, callers).await
+    let ((records, callers, _), modesty) = (setting.size.crowd, setting.kind.modesty);
+    crowd(setting, judge::strict().await, records / modesty, callers / modesty).await
 }
 
 pub(super) async fn before_a_gracious_judge(setting: Setting) -> Report {

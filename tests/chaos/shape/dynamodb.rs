@@ -17,6 +17,7 @@ pub(super) const KIND: Kind = Kind {
     instances: 3,
     troubles: &[Trouble::Slow, Trouble::Partitioned],
     lag: NEAR_CACHE,
+    modesty: 4,
     start: |instances| {
         Box::pin(async move {
             let server = DynamoServer::of(Peer::Local).await;

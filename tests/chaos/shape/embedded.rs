@@ -14,6 +14,7 @@ pub(super) const KIND: Kind = Kind {
     instances: 1,
     troubles: &[],
     lag: Duration::ZERO,
+    modesty: 1,
     start: |_| Box::pin(async { Box::new(Embedded(tempfile::tempdir().unwrap())) as Box<dyn Shape> }),
 };
 

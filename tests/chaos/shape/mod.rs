@@ -64,6 +64,8 @@ pub(crate) struct Kind {
     pub(crate) troubles: &'static [Trouble],
     /// How old an answer may be that is given without asking the store, because another instance wrote meanwhile.
     pub(crate) lag: Duration,
+    /// A crowd before it is so many times smaller than elsewhere, because its server here is no match for one.
+    pub(crate) modesty: usize,
     pub(crate) start: fn(instances: usize) -> Starting,
 }
 

@@ -23,6 +23,7 @@ pub(super) const KIND: Kind = Kind {
     instances: 3,
     troubles: &[Trouble::Down, Trouble::Paused, Trouble::Slow, Trouble::Partitioned],
     lag: NEAR_CACHE,
+    modesty: 1,
     start: |instances| {
         Box::pin(async move {
             let server = PostgresServer::start(&[]);
