@@ -76,7 +76,7 @@ impl World {
     }
 
     /// Starts an instance again that has ended, on what it left behind; with this in its environment, such as
-    /// `VAULT_ENGINE_FAILPOINT` to have it end at a certain place.
+    /// `VAULT_FAILPOINT` to have it end at a certain place.
     pub(crate) async fn restart(&mut self, n: usize, environment: &[(&str, &str)]) {
         self.instances[n] = self.start(n, environment).await;
     }

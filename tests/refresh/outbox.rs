@@ -228,6 +228,7 @@ async fn of_two_answers_for_one_token_one_is_stored_and_the_other_dropped() {
     let (first, second) = (world.instance(), world.instance());
     let key = expired(&world, &first, "ada").await;
     answer_and_go(&world, first, &key).await;
+    second.sees(&key).await;
     world.clock.advance(LEASE);
     answer_and_go(&world, second, &key).await;
     assert_eq!(files(&world, Kind::Waiting).len(), 2);
@@ -246,8 +247,9 @@ async fn of_two_answers_for_one_token_one_is_stored_and_the_other_dropped() {
 async fn an_answer_revives_a_connection_that_was_declared_dead_for_want_of_it() {
     let world = hasty(|_| {}).await;
     let key = answered_and_gone(&world).await;
-    world.clock.advance(LEASE);
     let other = world.instance();
+    other.sees(&key).await;
+    world.clock.advance(LEASE);
     world.provider.will(refused(400, "invalid_grant"));
     assert!(matches!(other.get(&key).await, Err(VaultError::ReauthRequired { .. })));
 
@@ -262,6 +264,7 @@ async fn whoever_takes_a_claim_over_gives_the_dead_owner_s_answer_time_to_arrive
     let world = hasty(|setup| setup.settings.handover = Duration::from_secs(10)).await;
     let other = Arc::new(world.instance());
     let key = answered_and_gone(&world).await;
+    other.sees(&key).await;
     world.clock.advance(LEASE + Duration::from_secs(9));
     let hurried = other.get_within(Duration::from_millis(300), &key).await;
     assert!(matches!(hurried, Err(VaultError::Contended { .. })), "{hurried:?}");
@@ -283,9 +286,10 @@ async fn when_that_time_is_over_the_old_refresh_token_is_tried_once() {
     world.provider.has_seen(1).await;
     vault.crash().await;
     gate.open();
+    let other = world.instance();
+    other.sees(&key).await;
     world.clock.advance(LEASE + Duration::from_secs(10));
 
-    let other = world.instance();
     assert_eq!(other.get(&key).await.unwrap().access.expose(), "access-1");
     assert_eq!(world.presented(), ["refresh-0", "refresh-0"]);
 }
@@ -298,9 +302,10 @@ async fn where_nothing_rotates_nobody_waits_for_a_dead_owner() {
     })
     .await;
     let key = answered_and_gone(&world).await;
+    let other = world.instance();
+    other.sees(&key).await;
     world.clock.advance(LEASE);
 
-    let other = world.instance();
     assert!(other.get_within(Duration::from_secs(5), &key).await.is_ok());
     assert_eq!(world.refreshes(), 2);
 }
@@ -437,6 +442,7 @@ async fn a_late_answer_that_is_dropped_is_written_down() {
     let gate = world.hold(granted(7));
     let (answer, ()) = tokio::join!(late.get(&key), async {
         world.provider.has_seen(1).await;
+        other.sees(&key).await;
         world.clock.advance(LEASE);
         assert_eq!(other.get(&key).await.unwrap().access.expose(), "access-1");
         gate.open();

@@ -41,7 +41,6 @@ mod redis_sentinel;
 mod redis_server;
 #[cfg(feature = "redis")]
 #[path = "../../support/redis_shapes.rs"]
-#[expect(clippy::indexing_slicing, reason = "a harness fails by panicking")]
 mod redis_shapes;
 #[cfg(feature = "redis")]
 mod redis_start;

@@ -113,7 +113,7 @@ async fn a_connection_that_only_times_out_is_replaced() {
 async fn behind_a_balancer_whose_server_is_dead_a_crowd_of_callers_is_no_crowd_of_attempts() {
     let mut server = server();
     let relay = Relay::to(server.port()).await;
-    let settings = RedisSettings { port: relay.port(), connections: 1, ..RedisSettings::default() };
+    let settings = RedisSettings { connections: 1, ..at_port(relay.port()) };
     let store = RedisStore::connect(&settings).await.unwrap();
     store.get(&gmail()).await.unwrap();
     server.kill();

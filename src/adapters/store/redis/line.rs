@@ -219,7 +219,12 @@ impl Line {
 
 impl Link {
     fn begun_in(epoch: u64) -> Arc<Self> {
-        Arc::new(Self { connection: OnceCell::new(), epoch, silent_since: Mutex::default() })
+        Arc::new(Self {
+            connection: OnceCell::new(),
+            epoch,
+            silent_since: Mutex::default(),
+            has_answered: AtomicBool::new(false),
+        })
     }
 
     fn ask(&self) {
