@@ -8,11 +8,12 @@ use tokio::time::{Instant, interval};
 use vault_engine::domain::catalog::Platform;
 use vault_engine::domain::connection::Renewed;
 use vault_engine::domain::ports::{Clock as _, Exchange, Granted, RefreshCall, TokenEndpoint};
+use vault_engine::domain::profile::Rotates;
 use vault_engine::domain::secret::{AccessToken, ClientSecret, RefreshToken};
 use vault_engine::domain::time::Timestamp;
 use vault_engine::refresher::{BackgroundSettings, Scheduler};
 
-use crate::house::{LIFE, World, connection_of};
+use crate::house::{LIFE, Setup, World, connection_of};
 use crate::memory_store::MemoryStore;
 use crate::set_clock::SetClock;
 
@@ -52,7 +53,10 @@ impl TokenEndpoint for Counting {
 
 /// How many requests the platform sees in each second, when so many tokens of the same moment fall due.
 async fn requests_per_second(tokens: usize, per_second: u32) -> Vec<usize> {
-    let world = World::over(Arc::new(MemoryStore::default()), tempfile::tempdir().unwrap(), |_| {}).await;
+    // What does not rotate does not wait for a disk, which this clock would not wait for.
+    let folder = tempfile::tempdir().unwrap();
+    let plain = |setup: &mut Setup| setup.profile.refresh.rotates = Rotates::No;
+    let world = World::over(Arc::new(MemoryStore::default()), folder, plain).await;
     let platform = Arc::new(Counting { clock: Arc::clone(&world.clock), asked: Mutex::default() });
     let vault = world.instance_with(Arc::clone(&platform) as _);
     for user in 0..tokens {
