@@ -98,6 +98,7 @@ impl App {
             ..WatchLimits::default()
         };
         let environment = config.environment.clone();
+        let tends_outbox = config.outbox.enabled;
         let outbox = open_outbox(&config.outbox)?;
         let catalog = Arc::new(catalog(config)?);
         let tickets = Tickets::new(environment.clone(), Arc::clone(&foundation.tenant_keys), Arc::clone(&random));
@@ -130,7 +131,9 @@ impl App {
             },
             refresh,
         );
-        outbox::keep_tended(&refresher, lifecycle).await;
+        if tends_outbox {
+            outbox::keep_tended(&refresher, lifecycle).await;
+        }
         if let Some(background) = background {
             start_scheduler(&foundation, &refresher, background, lifecycle);
         }

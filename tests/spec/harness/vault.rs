@@ -89,6 +89,8 @@ impl Vault {
         settings.insert("VAULT_ENGINE_DATA_DIR".to_owned(), folder.path().display().to_string());
         // What a test sees is what its calls do.
         settings.insert("VAULT_ENGINE_REFRESH__BACKGROUND__ENABLED".to_owned(), "false".to_owned());
+        // Tended for as long as the process lives, and a test waits until nothing is done any more.
+        settings.insert("VAULT_ENGINE_OUTBOX__ENABLED".to_owned(), "false".to_owned());
         if let Some(redis) = &redis {
             settings.insert("VAULT_ENGINE_STORE__KIND".to_owned(), "redis".to_owned());
             let url = format!("redis://127.0.0.1:{}/0", redis.port());
