@@ -99,10 +99,6 @@ pub enum Migration {
 /// # Errors
 ///
 /// When the store cannot be reached, or does not let itself be changed.
-#[cfg_attr(
-    not(any(feature = "dynamodb", feature = "postgres")),
-    expect(clippy::unused_async, reason = "connecting to a server waits")
-)]
 pub async fn migrate(config: &StoreConfig) -> Result<Migration, StartError> {
     match config {
         #[cfg(feature = "dynamodb")]
