@@ -41,7 +41,7 @@ pub(super) struct Args {
 pub(super) const ENGINES: [(&str, &[Action]); 3] = [
     ("action", &[Action::Get]),
     ("sync", &[Action::Status, Action::Get, Action::Store, Action::List, Action::Watch]),
-    ("local", &[Action::Store, Action::Get, Action::Status, Action::Delete]),
+    ("local", &Action::ALL),
 ];
 
 pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
