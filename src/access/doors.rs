@@ -40,7 +40,7 @@ impl Door for StoreToken {
     type Answer = StoreTokenAnswer;
 
     fn subject(query: &StoreTokenCommand) -> Subject {
-        connection(&query.key)
+        (&query.key).into()
     }
 
     async fn run(&self, query: StoreTokenCommand) -> Result<StoreTokenAnswer, VaultError> {
@@ -58,7 +58,7 @@ impl Door for GetToken {
     type Answer = GetTokenAnswer;
 
     fn subject(query: &GetTokenQuery) -> Subject {
-        connection(&query.key)
+        (&query.key).into()
     }
 
     async fn run(&self, query: GetTokenQuery) -> Result<GetTokenAnswer, VaultError> {
@@ -156,7 +156,7 @@ impl Door for DeleteToken {
     type Answer = DeleteTokenAnswer;
 
     fn subject(query: &ConnectionKey) -> Subject {
-        connection(query)
+        query.into()
     }
 
     async fn run(&self, query: ConnectionKey) -> Result<DeleteTokenAnswer, VaultError> {
@@ -170,8 +170,4 @@ impl Door for DeleteToken {
 
 fn whole(tenant: &TenantId) -> Subject {
     Subject { tenant: Some(tenant.clone()), user: None, platform: None }
-}
-
-fn connection(key: &ConnectionKey) -> Subject {
-    Subject { tenant: Some(key.tenant.clone()), user: Some(key.user.clone()), platform: Some(key.platform.clone()) }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::id::{EngineId, PlatformId, RequestId, TenantId, UserId};
+use super::id::{ConnectionKey, EngineId, PlatformId, RequestId, TenantId, UserId};
 use super::time::Timestamp;
 
 /// One line of the audit trail. Every text in it is checked or from a closed vocabulary; none is a secret.
@@ -44,6 +44,12 @@ pub struct Subject {
     pub user: Option<UserId>,
     /// The platform; `None` also where the operation is about all of them.
     pub platform: Option<PlatformId>,
+}
+
+impl From<&ConnectionKey> for Subject {
+    fn from(key: &ConnectionKey) -> Self {
+        Self { tenant: Some(key.tenant.clone()), user: Some(key.user.clone()), platform: Some(key.platform.clone()) }
+    }
 }
 
 /// What was asked for.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::failpoint;
-use crate::domain::audit::{AuditAction, AuditEntry, AuditResult, Subject};
+use crate::domain::audit::{AuditAction, AuditEntry, AuditResult};
 use crate::domain::connection::{Connection, Entry};
 use crate::domain::error::VaultError;
 use crate::domain::id::{ConnectionKey, RequestId};
@@ -196,11 +196,7 @@ impl Answers {
             key_id: None,
             peer: None,
             action: AuditAction::Refresh,
-            subject: Subject {
-                tenant: Some(key.tenant.clone()),
-                user: Some(key.user.clone()),
-                platform: Some(key.platform.clone()),
-            },
+            subject: key.into(),
             result,
             reason,
             latency,

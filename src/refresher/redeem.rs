@@ -10,7 +10,7 @@ use super::coordinator::Refresher;
 use super::failpoint;
 use super::flight::Flight;
 use super::verdict::{self, Verdict};
-use crate::domain::audit::{AuditAction, AuditEntry, AuditResult, Subject};
+use crate::domain::audit::{AuditAction, AuditEntry, AuditResult};
 use crate::domain::cause::Cause;
 use crate::domain::connection::{Connection, Entry, Failure, Health, Renewed, Superseded};
 use crate::domain::error::VaultError;
@@ -343,11 +343,7 @@ impl Refresher {
             key_id: None,
             peer: None,
             action: AuditAction::Refresh,
-            subject: Subject {
-                tenant: Some(key.tenant.clone()),
-                user: Some(key.user.clone()),
-                platform: Some(key.platform.clone()),
-            },
+            subject: key.into(),
             result,
             reason,
             latency,

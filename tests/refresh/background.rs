@@ -223,12 +223,7 @@ async fn what_a_dead_instance_had_begun_is_found_without_anybody_asking() {
     let (dying, survivor) = (world.instance(), world.instance());
     dying.consent(&key, "access-0", "refresh-0").await;
     world.clock.advance(LIFE);
-    let _never_opened = world.hold(granted(99));
-    tokio::select! {
-        _ = dying.get(&key) => panic!("there is no answer"),
-        () = world.provider.has_seen(1) => {}
-    }
-    dying.crash().await;
+    world.dies_waiting(&dying, dying.get(&key)).await;
     survivor.sees(&key).await;
     world.clock.advance(LEASE + Duration::from_secs(1));
 

@@ -9,7 +9,7 @@ use vault_engine::domain::id::ConnectionKey;
 use vault_engine::domain::ports::Clock as _;
 use vault_engine::domain::profile::{RefreshRule, Rotates};
 
-use crate::house::{Instance, LEASE, LIFE, World, connection_of, granted, refused};
+use crate::house::{Instance, LEASE, LIFE, World, connection_of, refused};
 
 /// More than any token here still has, so that whoever wishes for it wants a refresh.
 const LONG: Duration = Duration::from_secs(3_000);
@@ -22,12 +22,7 @@ async fn abandoned_at(age: Duration, rule: impl FnOnce(&mut RefreshRule)) -> (Wo
     let (dying, survivor, key) = (world.instance(), world.instance(), connection_of("ada"));
     dying.consent(&key, "access-0", "refresh-0").await;
     world.clock.advance(age);
-    let _never_opened = world.hold(granted(99));
-    tokio::select! {
-        _ = dying.get_lasting(LONG, &key) => panic!("there is no answer"),
-        () = world.provider.has_seen(1) => {}
-    }
-    dying.crash().await;
+    world.dies_waiting(&dying, dying.get_lasting(LONG, &key)).await;
     survivor.sees(&key).await;
     (world, survivor, key)
 }

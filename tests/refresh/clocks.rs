@@ -69,12 +69,7 @@ async fn a_claim_made_by_a_wrong_clock_holds_for_its_lease_and_no_longer() {
         let (owner, other) = (world.instance_wrong_by(seconds), world.instance());
         other.consent(&key, "access-0", "refresh-0").await;
         world.clock.advance(LIFE * 2);
-        let _never_opened = world.hold(granted(99));
-        tokio::select! {
-            _ = owner.get(&key) => panic!("there is no answer"),
-            () = world.provider.has_seen(1) => {}
-        }
-        owner.crash().await;
+        world.dies_waiting(&owner, owner.get(&key)).await;
 
         other.sees(&key).await;
         world.clock.advance(LEASE - Duration::from_secs(1));
@@ -93,12 +88,7 @@ async fn a_claim_that_is_seen_late_is_watched_before_it_is_taken_over() {
     let (owner, newcomer) = (world.instance(), world.instance());
     owner.consent(&key, "access-0", "refresh-0").await;
     world.clock.advance(LIFE);
-    let _never_opened = world.hold(granted(99));
-    tokio::select! {
-        _ = owner.get(&key) => panic!("there is no answer"),
-        () = world.provider.has_seen(1) => {}
-    }
-    owner.crash().await;
+    world.dies_waiting(&owner, owner.get(&key)).await;
     world.clock.advance(LEASE * 2);
 
     let hurried = newcomer.get_within(MOMENT, &key).await;

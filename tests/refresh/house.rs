@@ -259,6 +259,16 @@ impl World {
         self.provider.will(answer.behind(&gate));
         gate
     }
+
+    /// An instance sends a refresh and dies before the answer comes.
+    pub(crate) async fn dies_waiting(&self, dying: &Instance, refresh: impl Future<Output = impl Sized>) {
+        let _never_opened = self.hold(granted(99));
+        tokio::select! {
+            _ = refresh => panic!("there is no answer"),
+            () = self.provider.has_seen(1) => {}
+        }
+        dying.crash().await;
+    }
 }
 
 // === impl Instance ===

@@ -7,18 +7,20 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test harness fails by panicking")]
 
+#[path = "started.rs"]
+mod started;
+
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use self::started::once_it_says;
 
 /// The role a vault logs in as: it owns its databases and may do nothing else.
 pub(crate) const USERNAME: &str = "vault";
@@ -29,9 +31,6 @@ pub(crate) const STRANGER: &str = "stranger";
 
 const OPERATOR: &str = "operator";
 const OPERATOR_PASSWORD: &str = "operator-pw";
-
-/// How long a server may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What ends a server whose test process is gone, and removes its directory: `$0`.
 const JANITOR: &str = r#"
@@ -249,23 +248,8 @@ fn launch(data: &Path) -> Result<Child, String> {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let log = BufReader::new(child.stderr.take().unwrap());
-    let (line_seen, lines) = channel();
-    // Reads on to the end, because a server whose log nobody reads stops when the pipe is full.
-    thread::spawn(move || log.lines().map_while(Result::ok).for_each(|line| drop(line_seen.send(line))));
-    let deadline = Instant::now() + PATIENCE;
-    let mut seen = String::new();
-    loop {
-        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) if line.contains("database system is ready to accept") => return Ok(child),
-            Ok(line) => seen = seen + &line + "\n",
-            Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {
-                drop(child.kill());
-                drop(child.wait());
-                return Err(seen);
-            }
-        }
-    }
+    let log = child.stderr.take().unwrap();
+    once_it_says("database system is ready to accept", child, log)
 }
 
 /// An authority, and a certificate of it for the server.

@@ -5,17 +5,20 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test harness fails by panicking")]
 
+#[path = "started.rs"]
+mod started;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
+
+use self::started::once_it_says;
 
 /// The user of a secured server, with the rights a vault needs and no more.
 pub(crate) const USERNAME: &str = "vault";
@@ -26,7 +29,7 @@ pub(crate) const PASSWORD: &str = "vault-pw";
 pub(crate) const RIGHTS: &str = "~vault:* resetchannels -@all +hget +hgetall +hset +zadd +zrem +zrange +xadd +xrange +xrevrange \
                       +xinfo|stream +eval +evalsha +ping +client|tracking";
 
-/// How long a server may take to be ready.
+/// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What kind of server.
@@ -222,23 +225,8 @@ fn launch(directory: &Path, role: Role) -> Result<Child, String> {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let log = BufReader::new(child.stdout.take().unwrap());
-    let (line_seen, lines) = channel();
-    // Reads on to the end, because a server whose log nobody reads stops when the pipe is full.
-    thread::spawn(move || log.lines().map_while(Result::ok).for_each(|line| drop(line_seen.send(line))));
-    let deadline = Instant::now() + PATIENCE;
-    let mut seen = String::new();
-    loop {
-        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) if line.contains(ready) => return Ok(child),
-            Ok(line) => seen = seen + &line + "\n",
-            Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {
-                drop(child.kill());
-                drop(child.wait());
-                return Err(seen);
-            }
-        }
-    }
+    let log = child.stdout.take().unwrap();
+    once_it_says(ready, child, log)
 }
 
 /// An authority, and certificates of it for the server (127.0.0.1) and for a client.

@@ -89,8 +89,6 @@ impl Vault {
         settings.insert("VAULT_ENGINE_DATA_DIR".to_owned(), folder.path().display().to_string());
         // What a test sees is what its calls do.
         settings.insert("VAULT_ENGINE_REFRESH__BACKGROUND__ENABLED".to_owned(), "false".to_owned());
-        // Tended for as long as the process lives, and a test waits until nothing is done any more.
-        settings.insert("VAULT_ENGINE_OUTBOX__ENABLED".to_owned(), "false".to_owned());
         if let Some(redis) = &redis {
             settings.insert("VAULT_ENGINE_STORE__KIND".to_owned(), "redis".to_owned());
             let url = format!("redis://127.0.0.1:{}/0", redis.port());
@@ -308,7 +306,7 @@ impl Vault {
         alarms.map(|line| (text(&line["alarm"]), text(&line["reason"]))).collect()
     }
 
-    /// Waits until nothing runs any more that outlives its call.
+    /// Drains the vault, and waits until nothing runs any more that outlives its call.
     pub(super) async fn settle(&self) {
         let lifecycles: Vec<Lifecycle> = {
             let running = self.running.lock().unwrap();
@@ -316,6 +314,7 @@ impl Vault {
             [Some(running), running.other.as_deref()].into_iter().flatten().map(|one| one.lifecycle.clone()).collect()
         };
         for lifecycle in lifecycles {
+            lifecycle.drain();
             let ended = lifecycle.finish(Duration::from_secs(5)).await;
             assert!(ended, "the test is over and the vault still works");
         }
