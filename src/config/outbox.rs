@@ -17,7 +17,8 @@ pub struct OutboxConfig {
     pub max_entries: usize,
     /// How many bytes they may have together.
     pub max_bytes: u64,
-    /// How long an instance that was killed is given to bring its answers, before its refresh token is tried again.
+    /// How long an instance that is gone or cut off is given to bring its answers, before its refresh token is tried
+    /// again.
     pub handover: Duration,
 }
 
@@ -33,6 +34,6 @@ pub(super) fn read(section: &mut Section<'_>, context: &Context<'_>) -> OutboxCo
         dir,
         max_entries: usize::try_from(entries).unwrap_or(1),
         max_bytes: max_bytes.unwrap_or(256 * MEBIBYTE),
-        handover: seconds(section, "handover_seconds", 0..=300, 10),
+        handover: seconds(section, "handover_seconds", 0..=3_600, 120),
     }
 }

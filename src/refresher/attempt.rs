@@ -92,12 +92,14 @@ impl Refresher {
     }
 
     /// Whether the owner of an abandoned claim still has time to bring its answer from its outbox: somebody may be
-    /// starting it again. The refresh token it left behind is good for one more try at most.
+    /// starting it again, or it is cut off from the store. The refresh token it left behind is good for one more try at
+    /// most.
     fn is_handed_over(&self, key: &ConnectionKey, connection: &Connection, rule: &RefreshRule) -> bool {
         let Renewal::Claimed(held) = connection.renewal else { return false };
         let sight = self.parts.records.sight(key, connection);
         let without_handover = Sight { watched: sight.watched.saturating_sub(self.settings.handover), ..sight };
         held.owner != self.instance
+            && !self.departed.contains(held.owner)
             && held.is_over(sight)
             && !held.is_over(without_handover)
             && connection.is_at_risk(rule, sight)

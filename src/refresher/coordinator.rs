@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::answers::Answers;
 use super::circuit::Circuits;
+use super::departed::Departed;
 use super::flight::{Flight, Flights};
 use crate::domain::catalog::Catalog;
 use crate::domain::connection::InstanceId;
@@ -28,7 +29,7 @@ pub struct RefreshSettings {
     /// How long an answer that cannot be stored is kept in memory and tried again.
     pub commit: Duration,
     /// How long after the end of a claim its owner is given to bring an answer from its outbox, where trying the old
-    /// refresh token again could cost the grant.
+    /// refresh token again could cost the grant; unless the outbox has been taken over, and holds no such answer.
     pub handover: Duration,
     /// Callers that may wait for one refresh.
     pub max_waiters: usize,
@@ -62,6 +63,7 @@ pub struct Refresher {
     pub(super) settings: RefreshSettings,
     pub(super) instance: InstanceId,
     pub(super) circuits: Circuits,
+    pub(super) departed: Departed,
     flights: Arc<Flights>,
 }
 
@@ -85,14 +87,20 @@ impl Default for RefreshSettings {
 // === impl Refresher ===
 
 impl Refresher {
-    /// A refresher of its own identity.
+    /// A refresher of its own identity, which is that of its outbox: who takes over the one knows what to expect of the
+    /// claims of the other.
     #[must_use]
     pub fn new(parts: RefresherParts, settings: RefreshSettings) -> Arc<Self> {
-        let mut id = [0; 8];
-        parts.random.fill(&mut id);
+        let owner = parts.answers.as_ref().and_then(|answers| answers.outbox.owner());
+        let instance = owner.unwrap_or_else(|| {
+            let mut id = [0; 8];
+            parts.random.fill(&mut id);
+            InstanceId(u64::from_be_bytes(id))
+        });
         Arc::new(Self {
-            instance: InstanceId(u64::from_be_bytes(id)),
+            instance,
             circuits: Circuits::new(settings.concurrency),
+            departed: Departed::default(),
             flights: Flights::new(settings.max_waiters),
             parts,
             settings,
@@ -103,7 +111,7 @@ impl Refresher {
     /// refreshed here are left alone: their refresh stores its own answer.
     pub async fn tend_outbox(&self) {
         let Some(answers) = &self.parts.answers else { return };
-        answers.outbox.tend().await;
+        self.departed.note(answers.outbox.tend().await);
         answers.replay_all(|key| self.flights.is_running(key)).await;
     }
 

@@ -10,6 +10,7 @@ mod attempt;
 mod circuit;
 mod claimed;
 mod coordinator;
+mod departed;
 mod failpoint;
 mod flight;
 mod leases;

@@ -18,6 +18,8 @@ mod load;
 mod redis_server;
 mod report;
 mod server;
+#[path = "../support/started.rs"]
+mod started;
 mod traffic;
 
 use std::collections::BTreeMap;

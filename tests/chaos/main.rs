@@ -52,6 +52,9 @@ mod redis_server;
 #[path = "../support/relay.rs"]
 #[expect(dead_code, reason = "shared with suites that need more of it")]
 mod relay;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+#[path = "../support/started.rs"]
+mod started;
 
 use std::process::ExitCode;
 use std::sync::Arc;

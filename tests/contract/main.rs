@@ -5,4 +5,7 @@
 mod canned_aws;
 mod keys;
 mod outbox;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+#[path = "../support/started.rs"]
+mod started;
 mod store;

@@ -124,12 +124,13 @@ async fn the_bytes_of_all_entries_never_exceed_the_bound() {
 async fn an_entry_outlives_its_owner_and_goes_to_the_next_one() {
     let root = TempDir::new().unwrap();
     let first = open(&root);
+    let owner = first.owner().unwrap();
     let name = put(&first, "ada").await;
     drop(first);
 
     let second = open(&root);
     assert!(second.waiting().is_empty(), "not before it is asked to tend");
-    second.tend().await;
+    assert_eq!(second.tend().await, [owner]);
 
     assert_eq!(second.waiting(), [(name.clone(), key("ada"))]);
     assert_eq!(second.get(&name).await.unwrap(), Some(entry("ada", b"sealed")));
@@ -142,7 +143,7 @@ async fn what_belongs_to_an_owner_that_lives_is_not_touched() {
     let first = open(&root);
     let name = put(&first, "ada").await;
     let second = open(&root);
-    second.tend().await;
+    assert!(second.tend().await.is_empty());
 
     assert!(second.waiting().is_empty());
     assert_eq!(names(&first), [name]);
@@ -161,14 +162,15 @@ async fn an_outbox_takes_over_only_what_it_has_room_for() {
     for user in ["ada", "grace", "edsger"] {
         put(&first, user).await;
     }
+    let owner = first.owner().unwrap();
     drop(first);
     let second = bounded(&root, Bounds { entries: 2, ..ROOMY });
-    second.tend().await;
+    assert!(second.tend().await.is_empty(), "there is more of that owner");
     let taken = names(&second);
     assert_eq!(taken.len(), 2);
 
     outbox_is_empty_of(&second, &taken);
-    second.tend().await;
+    assert_eq!(second.tend().await, [owner]);
     assert_eq!(second.waiting().len(), 1, "the rest");
 }
 

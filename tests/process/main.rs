@@ -34,3 +34,5 @@ mod process;
 #[path = "../support/redis.rs"]
 #[expect(dead_code, reason = "shared with suites that need more of it")]
 mod redis_server;
+#[path = "../support/started.rs"]
+mod started;

@@ -21,6 +21,8 @@ mod provider;
 #[path = "../support/redis.rs"]
 #[expect(dead_code, reason = "shared with suites that need more of it")]
 mod redis_server;
+#[path = "../support/started.rs"]
+mod started;
 
 mod background;
 mod claims;

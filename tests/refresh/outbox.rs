@@ -295,6 +295,28 @@ async fn when_that_time_is_over_the_old_refresh_token_is_tried_once() {
 }
 
 #[tokio::test]
+async fn whoever_took_over_the_outbox_of_a_dead_owner_waits_for_no_answer_that_is_not_in_it() {
+    let world = hasty(|setup| setup.settings.handover = Duration::from_secs(3_600)).await;
+    let (dying, survivor) = (world.instance(), world.instance());
+    let key = expired(&world, &dying, "ada").await;
+    world.dies_waiting(&dying, dying.get(&key)).await;
+    survivor.sees(&key).await;
+    world.clock.advance(LEASE);
+    let hurried = survivor.get_within(Duration::from_millis(300), &key).await;
+    assert!(matches!(hurried, Err(VaultError::Contended { .. })), "{hurried:?}");
+
+    let folder = world.outboxes().join(format!("{:016x}", dying.outbox.owner().unwrap().0));
+    drop(dying);
+    // It was killed: nobody holds its lock, and nobody has tidied up.
+    fs::create_dir(&folder).unwrap();
+    survivor.refresher.tend_outbox().await;
+
+    assert!(!folder.exists());
+    assert!(survivor.get(&key).await.is_ok());
+    assert_eq!(world.presented(), ["refresh-0", "refresh-0"]);
+}
+
+#[tokio::test]
 async fn where_nothing_rotates_nobody_waits_for_a_dead_owner() {
     let world = hasty(|setup| {
         setup.settings.handover = Duration::from_secs(300);

@@ -9,6 +9,8 @@ mod provider;
 #[expect(dead_code, reason = "other suites need the rest of it")]
 #[path = "../support/redis.rs"]
 mod redis;
+#[path = "../support/started.rs"]
+mod started;
 
 mod harness;
 

@@ -7,9 +7,6 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test harness fails by panicking")]
 
-#[path = "started.rs"]
-mod started;
-
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
@@ -20,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
-use self::started::once_it_says;
+use crate::started::once_it_says;
 
 /// The role a vault logs in as: it owns its databases and may do nothing else.
 pub(crate) const USERNAME: &str = "vault";

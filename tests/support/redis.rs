@@ -5,9 +5,6 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test harness fails by panicking")]
 
-#[path = "started.rs"]
-mod started;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -18,7 +15,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use self::started::once_it_says;
+use crate::started::once_it_says;
 
 /// The user of a secured server, with the rights a vault needs and no more.
 pub(crate) const USERNAME: &str = "vault";

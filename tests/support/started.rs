@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Reads the log of a server until it says that it is ready. `Err` holds the log of one that ended instead.
-pub(super) fn once_it_says(ready: &str, mut child: Child, log: impl Read + Send + 'static) -> Result<Child, String> {
+pub(crate) fn once_it_says(ready: &str, mut child: Child, log: impl Read + Send + 'static) -> Result<Child, String> {
     let (line_seen, lines) = channel();
     // Reads on to the end, because a server whose log nobody reads stops when the pipe is full.
     let log = BufReader::new(log).lines();

@@ -16,11 +16,13 @@ use super::entry;
 use super::owner::Owned;
 use super::sync::{Receipt, Syncer};
 use super::writer::{Order, Writer, Written};
+use crate::domain::connection::InstanceId;
 use crate::domain::id::ConnectionKey;
 use crate::domain::ports::{Clock, EntryName, Outbox, OutboxEntry, OutboxError, Random, Room};
 
 /// An outbox in a folder that belongs to this process.
 pub struct FolderOutbox {
+    owner: Option<InstanceId>,
     ledger: Arc<Ledger>,
     /// `None` once the outbox closes.
     orders: Mutex<Option<Sender<Order>>>,
@@ -93,13 +95,15 @@ impl FolderOutbox {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> io::Result<Self> {
+        // Whoever takes over one folder works off what lies in it, and claims nothing.
+        let owner = root.as_ref().and_then(|_| folder.owner());
         let ledger = Ledger::new(bounds);
         let syncer = Syncer::start(folder.path().to_owned(), Arc::clone(&ledger))?;
         let writer = Writer::new(folder, root, Arc::clone(&ledger), syncer);
         writer.load()?;
         let (orders, given): (_, Receiver<Order>) = channel();
         let thread = std::thread::Builder::new().name("outbox".to_owned()).spawn(move || writer.run(&given))?;
-        Ok(Self { ledger, orders: Mutex::new(Some(orders)), thread: Some(thread), clock, random })
+        Ok(Self { owner, ledger, orders: Mutex::new(Some(orders)), thread: Some(thread), clock, random })
     }
 
     fn give(&self, order: Order) -> Result<(), OutboxError> {
@@ -119,6 +123,10 @@ impl FolderOutbox {
 
 #[async_trait]
 impl Outbox for FolderOutbox {
+    fn owner(&self) -> Option<InstanceId> {
+        self.owner
+    }
+
     fn reserve(&self) -> Result<Room, OutboxError> {
         self.ledger.reserve()
     }
@@ -180,11 +188,12 @@ impl Outbox for FolderOutbox {
         self.ledger.of(key)
     }
 
-    async fn tend(&self) {
+    async fn tend(&self) -> Vec<InstanceId> {
         let (done, tended) = oneshot::channel();
-        if self.give(Order::Tend { done }).is_ok() {
-            let _ = tokio::time::timeout(TENDING, tended).await;
+        if self.give(Order::Tend { done }).is_err() {
+            return Vec::new();
         }
+        tokio::time::timeout(TENDING, tended).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 }
 

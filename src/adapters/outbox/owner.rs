@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::domain::connection::InstanceId;
 use crate::domain::ports::Random;
 
 /// A folder this process owns.
@@ -65,15 +66,23 @@ impl Owned {
         &self.path
     }
 
-    /// Gives the folder up, and removes it if nothing is left in it.
-    pub(super) fn leave(self) {
+    /// The instance it was made for, which is in its name.
+    pub(super) fn owner(&self) -> Option<InstanceId> {
+        let name = self.path.file_name()?.to_str()?;
+        u64::from_str_radix(name, 16).ok().map(InstanceId)
+    }
+
+    /// Gives the folder up, and removes it if nothing is left in it. Whether nothing was.
+    pub(super) fn leave(self) -> bool {
         let left = fs::read_dir(&self.path).map(|files| files.flatten().any(|file| file.file_name() != LOCK));
-        if left.is_ok_and(|left| !left) {
+        let is_empty = left.is_ok_and(|left| !left);
+        if is_empty {
             let removed = fs::remove_file(self.path.join(LOCK)).and_then(|()| fs::remove_dir(&self.path));
             if let Err(error) = removed {
                 tracing::debug!(folder = %self.path.display(), %error, "an empty outbox folder stays behind");
             }
         }
+        is_empty
     }
 }
 

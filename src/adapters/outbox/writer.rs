@@ -14,6 +14,7 @@ use super::bounds::Ledger;
 use super::entry::{self, LARGEST};
 use super::owner::Owned;
 use super::sync::{Receipt, Syncer, Unsynced, microseconds};
+use crate::domain::connection::InstanceId;
 use crate::domain::id::ConnectionKey;
 use crate::domain::ports::{EntryName, OutboxError};
 
@@ -23,7 +24,7 @@ pub(super) enum Order {
     Read { name: EntryName, done: oneshot::Sender<Result<Vec<u8>, OutboxError>> },
     Remove(EntryName),
     Quarantine(EntryName),
-    Tend { done: oneshot::Sender<()> },
+    Tend { done: oneshot::Sender<Vec<InstanceId>> },
 }
 
 /// An entry to be written.
@@ -62,32 +63,36 @@ impl Writer {
                 Order::Read { name, done } => drop(done.send(self.read(&name))),
                 Order::Remove(name) => self.remove(&name),
                 Order::Quarantine(name) => self.quarantine(&name),
-                Order::Tend { done } => {
-                    self.tend();
-                    let _ = done.send(());
-                }
+                Order::Tend { done } => drop(done.send(self.tend())),
             }
         }
         self.syncer.finish();
         self.folder.leave();
     }
 
-    fn tend(&self) {
+    /// Says of which owners everything was taken over.
+    fn tend(&self) -> Vec<InstanceId> {
         if self.ledger.is_failing() {
             self.ledger.mark(self.probe().is_err());
         }
-        let Some(root) = &self.root else { return };
-        match fs::read_dir(root) {
-            Ok(folders) => {
-                let folders = folders.flatten().map(|folder| folder.path());
-                for folder in folders.filter(|path| path.is_dir() && path != self.folder.path()) {
-                    if let Err(error) = self.take_over(&folder) {
-                        tracing::warn!(folder = %folder.display(), %error, "an outbox folder cannot be looked at");
-                    }
+        let Some(root) = &self.root else { return Vec::new() };
+        let folders = match fs::read_dir(root) {
+            Ok(folders) => folders.flatten().map(|folder| folder.path()),
+            Err(error) => {
+                tracing::warn!(root = %root.display(), %error, "the outbox cannot be looked through");
+                return Vec::new();
+            }
+        };
+        let mut departed = Vec::new();
+        for folder in folders.filter(|path| path.is_dir() && path != self.folder.path()) {
+            match self.take_over(&folder) {
+                Ok(owner) => departed.extend(owner),
+                Err(error) => {
+                    tracing::warn!(folder = %folder.display(), %error, "an outbox folder cannot be looked at");
                 }
             }
-            Err(error) => tracing::warn!(root = %root.display(), %error, "the outbox cannot be looked through"),
         }
+        departed
     }
 
     /// Enters what lies in the own folder.
@@ -140,12 +145,13 @@ impl Writer {
     }
 
     /// Moves what a dead owner left here. The order makes a crash harmless: an entry is always in one of both folders.
-    fn take_over(&self, path: &Path) -> io::Result<()> {
+    /// Names the owner if that was everything.
+    fn take_over(&self, path: &Path) -> io::Result<Option<InstanceId>> {
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if hidden || super::owner::lives(path) {
-            return Ok(());
+            return Ok(None);
         }
-        let Some(abandoned) = Owned::claim(path)? else { return Ok(()) };
+        let Some(abandoned) = Owned::claim(path)? else { return Ok(None) };
         let mut moved = 0_usize;
         for from in entries_in(abandoned.path())? {
             if !self.ledger.has_room() {
@@ -161,8 +167,8 @@ impl Writer {
             File::open(self.folder.path())?.sync_all()?;
             tracing::info!(entries = moved, folder = %path.display(), "took over what an instance left that is gone");
         }
-        abandoned.leave();
-        Ok(())
+        let owner = abandoned.owner();
+        Ok(if abandoned.leave() { owner } else { None })
     }
 
     /// Enters one file into the ledger, or puts it aside.

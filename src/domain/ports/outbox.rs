@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::domain::connection::InstanceId;
 use crate::domain::id::ConnectionKey;
 
 /// An answer, as it lies in the outbox.
@@ -41,11 +42,15 @@ pub struct Room {
 /// - `waiting` lists what was put and neither removed nor quarantined, the oldest first; `waiting_for` of one connection.
 /// - A removed entry is no longer waiting at once, and leaves the disk soon; if the process ends before, it waits again.
 /// - A quarantined entry is no longer waiting, is never deleted, and takes up no room.
-/// - An outbox has one owner. What an owner left that is gone, `tend` takes over, as far as there is room; what belongs
-///   to one that lives, nobody touches.
+/// - An outbox has one owner, which signs its claims as `owner`. What an owner left that is gone, `tend` takes over, as
+///   far as there is room; what belongs to one that lives, nobody touches.
+/// - `tend` names the owners that are gone and all of whose entries wait here now: no other answer of theirs will come.
 /// - Every call ends within the outbox's own time limit, whatever the disk does.
 #[async_trait]
 pub trait Outbox: Send + Sync {
+    /// Who its owner is; `None` for one that was taken over where it lay.
+    fn owner(&self) -> Option<InstanceId>;
+
     /// Keeps room for one entry.
     ///
     /// # Errors
@@ -80,8 +85,8 @@ pub trait Outbox: Send + Sync {
     fn waiting_for(&self, key: &ConnectionKey) -> Vec<EntryName>;
 
     /// Takes over what dead owners left, and finds out whether entries can be written again. To be called at the start
-    /// and every few seconds.
-    async fn tend(&self);
+    /// and every few seconds. Says of which owners everything was taken over.
+    async fn tend(&self) -> Vec<InstanceId>;
 }
 
 /// Why the outbox did not do it.

@@ -32,7 +32,12 @@ pub(super) async fn before_a_gracious_judge(setting: Setting) -> Report {
 }
 
 async fn kill(setting: Setting, judge: Box<dyn Judge>) -> Report {
-    let mut world = World::begin(setting.kind, &[judge.platform()], "refresh: { lease_seconds: 5 }\n").await;
+    let mut world = World::begin(
+        setting.kind,
+        &[judge.platform()],
+        "refresh: { lease_seconds: 5 }\noutbox: { handover_seconds: 10 }\n",
+    )
+    .await;
     let grants = judge.grants(setting.size.grants).await;
     store_expired(&world.callers()[0], &grants).await;
     let users: Vec<String> = grants.into_iter().map(|(user, _)| user).collect();

@@ -34,7 +34,7 @@ type Call = JoinHandle<Result<GetTokenResponse, Status>>;
 pub(super) async fn run(setting: Setting) -> Report {
     let judge = Scripted::start().await;
     let platform = judge.platform(PLATFORM, "refresh: { rotates: yes }\n");
-    let lease = "refresh: { lease_seconds: 5, backoff_base_seconds: 1 }\n";
+    let lease = "refresh: { lease_seconds: 5, backoff_base_seconds: 1 }\noutbox: { handover_seconds: 2 }\n";
     let mut world = World::begin(setting.kind, &[platform], lease).await;
     let [late, stopped, taker] = [0, 1, 2].map(|n| world.instances[n].caller.on(PLATFORM));
     for user in USERS {
