@@ -36,9 +36,10 @@ dev *args:
 bench *args:
     cargo bench --bench bench -- {{ args }}
 
-# Import a million lines, and see that memory does not grow with them: many minutes
+# A million tokens: memory does not grow with an import of them, nor background work with how many there are: many minutes
 million:
     VAULT_TEST_LINES=1000000 cargo test --release --test bulk ten_times_as_many_lines -- --nocapture
+    VAULT_TEST_TOKENS=1000000 cargo test --release --test refresh of_however_many_tokens -- --nocapture
 
 # Everything that can go wrong, done to real instances over real stores: hours; the short form is part of `check`
 chaos *args:

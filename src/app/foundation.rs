@@ -1,9 +1,13 @@
 //! What stands under everything else: the store and the keys.
 
+use std::error::Error;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use super::StartError;
 use super::stores::{self, OpenStore};
@@ -25,6 +29,9 @@ use crate::service::{Epochs, Records};
 /// What engine keys are peppered with is derived for this purpose.
 const ENGINE_KEYS: &str = "engine keys";
 
+/// Between two attempts to start.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Store and keys: what stands under everything else.
 #[derive(Clone)]
 pub struct Foundation {
@@ -45,6 +52,39 @@ pub struct Foundation {
 // === impl Foundation ===
 
 impl Foundation {
+    /// Opens store and keys, which may be starting at the same time: what does not answer yet is tried again for as long
+    /// as the configuration says.
+    ///
+    /// # Errors
+    ///
+    /// When either cannot be used as configured, or the process is asked to stop meanwhile.
+    pub async fn lay_patiently(config: &Config, lifecycle: &Lifecycle) -> Result<Self, StartError> {
+        let deadline = Instant::now() + config.server.start;
+        loop {
+            let laid = async {
+                let foundation = Self::lay(config, lifecycle).await?;
+                foundation.pepper().await?;
+                foundation.epochs(&config.environment).learn().await.map_err(StartError::Epoch)?;
+                Ok(foundation)
+            };
+            let laid: Result<Self, StartError> = tokio::select! {
+                laid = laid => laid,
+                () = lifecycle.drained() => return Err(StartError::Stopped),
+            };
+            match laid {
+                Err(error) if error.may_pass() && Instant::now() + PAUSE < deadline => {
+                    let left = deadline.saturating_duration_since(Instant::now()).as_secs();
+                    tracing::warn!(error = &error as &dyn Error, seconds_left = left, "cannot start yet; trying again");
+                }
+                laid => return laid,
+            }
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                () = lifecycle.drained() => return Err(StartError::Stopped),
+            }
+        }
+    }
+
     /// Opens store and keys.
     ///
     /// # Errors

@@ -59,7 +59,7 @@ impl App {
     ///
     /// When something it cannot do without is missing.
     pub async fn assemble(config: Config, lifecycle: &Lifecycle, made: &[MadeEngine]) -> Result<Self, StartError> {
-        let foundation = Foundation::lay(&config, lifecycle).await?;
+        let foundation = Foundation::lay_patiently(&config, lifecycle).await?;
         Self::over(foundation, config, lifecycle, made).await
     }
 

@@ -7,6 +7,8 @@ use crate::adapters::audit::OpenError as AuditOpenError;
 use crate::adapters::keys::local::LocalKeysError;
 use crate::adapters::oauth::OutboundError;
 use crate::adapters::outbox::OpenError as OutboxOpenError;
+#[cfg(feature = "dynamodb")]
+use crate::adapters::store::dynamodb as dynamodb_store;
 use crate::adapters::store::embedded::OpenError as StoreOpenError;
 #[cfg(feature = "postgres")]
 use crate::adapters::store::postgres as postgres_store;
@@ -15,6 +17,7 @@ use crate::adapters::store::redis as redis_store;
 use crate::document::Fault;
 use crate::domain::error::VaultError;
 use crate::domain::id::{EngineId, PlatformId};
+use crate::domain::ports::{KeyError, StoreError};
 use crate::domain::profile::UrlTemplateError;
 
 /// Why the vault cannot start. Each says what the operator can do.
@@ -55,7 +58,7 @@ pub enum StartError {
     /// DynamoDB cannot be used.
     #[cfg(feature = "dynamodb")]
     #[error("the store cannot be used")]
-    Dynamo(#[from] crate::adapters::store::dynamodb::ConnectError),
+    Dynamo(#[from] dynamodb_store::ConnectError),
     /// PostgreSQL cannot be used.
     #[cfg(feature = "postgres")]
     #[error("the store cannot be used")]
@@ -95,6 +98,31 @@ pub enum StartError {
     /// A verifier in the configuration is none.
     #[error("a verifier of engine `{0}` is not one: make the key again with `vault-engine key generate`")]
     Verifier(EngineId),
+    /// Nobody wants it to start any more.
+    #[error("asked to stop before it could serve")]
+    Stopped,
+}
+
+// === impl StartError ===
+
+impl StartError {
+    /// Whether it may be gone when it is tried again: something does not answer, and nothing is known to be wrong.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamo(error) => matches!(error, dynamodb_store::ConnectError::Unreachable { .. }),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(error) => matches!(error, postgres_store::ConnectError::Unreachable { .. }),
+            #[cfg(feature = "redis")]
+            Self::Redis(error) => matches!(error, redis_store::ConnectError::Unreachable { .. }),
+            Self::Epoch(error) | Self::SystemKeys(error) => matches!(
+                error,
+                VaultError::Store(StoreError::Unavailable { .. }) | VaultError::Keys(KeyError::Unavailable(_))
+            ),
+            _ => false,
+        }
+    }
 }
 
 fn list(faults: &[Fault]) -> String {

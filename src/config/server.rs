@@ -15,6 +15,8 @@ pub struct ServerConfig {
     pub reflection: bool,
     /// How long calls in flight may take once the process was asked to stop.
     pub drain: Duration,
+    /// How long a store or a key service that does not answer yet is waited for at the start.
+    pub start: Duration,
 }
 
 pub(super) fn read(section: &mut Section<'_>, context: &Context<'_>) -> ServerConfig {
@@ -28,7 +30,12 @@ pub(super) fn read(section: &mut Section<'_>, context: &Context<'_>) -> ServerCo
         );
     }
     let reflection = section.optional("reflection", Node::boolean).unwrap_or(context.development);
-    ServerConfig { listen, reflection, drain: seconds(section, "drain_seconds", 0..=600, 20) }
+    ServerConfig {
+        listen,
+        reflection,
+        drain: seconds(section, "drain_seconds", 0..=600, 20),
+        start: seconds(section, "start_seconds", 0..=600, 30),
+    }
 }
 
 fn address(node: Node<'_>) -> Result<SocketAddr, Mismatch> {

@@ -368,6 +368,17 @@ impl Connection {
         Ok(self)
     }
 
+    /// Takes a claim back under which nothing was sent, and makes good what it had changed.
+    ///
+    /// # Errors
+    ///
+    /// When the claim is not the one the record holds.
+    pub fn withdraw(mut self, claim: &Claim, renewal: Renewal, doubt: Option<Doubt>) -> Result<Self, Superseded> {
+        self.holds(claim)?;
+        (self.renewal, self.doubt) = (renewal, doubt);
+        Ok(self)
+    }
+
     /// Gives up on the grant: the platform's definitive word.
     ///
     /// # Errors

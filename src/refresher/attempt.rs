@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::answers::Fate;
+use super::arrears::Debt;
 use super::claimed::{Claimed, Current};
 use super::coordinator::Refresher;
 use super::failpoint;
@@ -40,7 +41,7 @@ impl Refresher {
         let mut first_seen: Option<Generation> = None;
         loop {
             self.replay_own(flight.key()).await?;
-            let current = self.read(flight.key()).await?;
+            let current = self.arrears.settled(flight.key(), self.read(flight.key()).await?);
             let seen = *first_seen.get_or_insert(current.connection.generation);
             if current.connection.generation > seen || self.is_good(flight.key(), &current.connection, wanted) {
                 // Somebody else was faster; theirs is the one refresh of this generation.
@@ -182,6 +183,7 @@ impl Refresher {
         let expected = Expected::Version(current.version);
         let sight = self.parts.records.sight(key, &current.connection);
         let fence = expected.next().0;
+        let before = current.clone();
         let (claimed, claim) = match current.connection.claim(self.instance, fence, sight, self.settings.lease) {
             Ok(claimed) => claimed,
             Err(ClaimRefused::Held(_)) => return Ok(Turn::Theirs),
@@ -193,10 +195,16 @@ impl Refresher {
         match self.parts.records.save(key, expected, &Entry::Live(Box::new(claimed.clone()))).await {
             Ok(version) => {
                 failpoint::reach("claimed");
+                self.arrears.clear(key);
                 Ok(Turn::Ours(Box::new(Current { connection: claimed, version }), claim))
             }
             Err(VaultError::WriteContended) => Ok(Turn::Theirs),
-            Err(error) => Err(error),
+            Err(error) => {
+                if let VaultError::Store(_) = error {
+                    self.arrears.owe(key, Debt::withdrawal(claim, &before));
+                }
+                Err(error)
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::answers::Answers;
+use super::arrears::Arrears;
 use super::circuit::Circuits;
 use super::departed::Departed;
 use super::flight::{Flight, Flights};
@@ -64,6 +65,7 @@ pub struct Refresher {
     pub(super) instance: InstanceId,
     pub(super) circuits: Circuits,
     pub(super) departed: Departed,
+    pub(super) arrears: Arrears,
     flights: Arc<Flights>,
 }
 
@@ -101,6 +103,7 @@ impl Refresher {
             instance,
             circuits: Circuits::new(settings.concurrency),
             departed: Departed::default(),
+            arrears: Arrears::default(),
             flights: Flights::new(settings.max_waiters),
             parts,
             settings,
@@ -123,6 +126,9 @@ impl Refresher {
             Box::pin(async move {
                 let outcome = refresher.attempt(&flight, &request, wanted).await;
                 flight.announce(outcome);
+                let key = flight.key().clone();
+                drop(flight);
+                refresher.pay(&key).await;
             }),
         );
     }

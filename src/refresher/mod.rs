@@ -6,6 +6,7 @@
 //! 3. A connection is declared dead only on the provider's definitive word about the generation that is still current.
 
 mod answers;
+mod arrears;
 mod attempt;
 mod circuit;
 mod claimed;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::arrears::{Debt, Transition};
 use super::claimed::{Claimed, Current};
 use super::coordinator::Refresher;
 use super::failpoint;
@@ -12,7 +13,7 @@ use super::flight::Flight;
 use super::verdict::{self, Verdict};
 use crate::domain::audit::{AuditAction, AuditEntry, AuditResult};
 use crate::domain::cause::Cause;
-use crate::domain::connection::{Connection, Entry, Failure, Health, Renewed, Superseded};
+use crate::domain::connection::{Connection, Entry, Failure, Health, Renewed};
 use crate::domain::error::VaultError;
 use crate::domain::id::{ConnectionKey, RequestId};
 use crate::domain::ports::{EntryName, Expected, Granted, RefreshCall, RenewalOutcome, Room, Version};
@@ -25,7 +26,7 @@ const STORE_RESERVE: Duration = Duration::from_secs(5);
 const INTROSPECTION: Duration = Duration::from_secs(5);
 /// How long after an `invalid_grant` that may be a mistake the platform is asked again.
 const SECOND_OPINION: Duration = Duration::from_secs(2);
-/// How many times a failure is tried to be written down; after that the claim runs out by itself.
+/// How many times a failure is tried to be written down before whoever waits is told; after that it is owed.
 const SETTLE_ATTEMPTS: u32 = 4;
 /// A failing connection is never tried again sooner, whatever the platform asks for.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
@@ -239,7 +240,9 @@ impl Refresher {
         let connection = &claimed.current.connection;
         let cause = cause.unwrap_or_else(|| verdict::guess_cause(connection, &claimed.platform.profile, now));
         let dead = VaultError::ReauthRequired { cause };
-        self.settle(key, claimed, dead, |connection| connection.die(&claimed.claim, cause, now)).await
+        let claim = claimed.claim;
+        self.settle(key, claimed, dead, Arc::new(move |connection: Connection| connection.die(&claim, cause, now)))
+            .await
     }
 
     async fn back_off(
@@ -268,7 +271,7 @@ impl Refresher {
         let pause = retry_after.map_or(pause, |asked| asked.min(self.settings.backoff_max)).max(SHORTEST_PAUSE);
         let failure = Failure { at: now, cause, next_at: Some(now + pause), lost };
         let error = VaultError::ProviderUnavailable { cause, retry_after: pause };
-        self.settle(key, claimed, error, |connection| connection.release(&claimed.claim, failure)).await
+        self.give_back(key, claimed, error, failure).await
     }
 
     /// The connection itself is not touched beyond giving the claim back: it is not the user's fault.
@@ -276,7 +279,19 @@ impl Refresher {
         let now = self.parts.clock.now();
         let failure = Failure { at: now, cause: Cause::AppMisconfigured, next_at: None, lost: None };
         let error = VaultError::AppMisconfigured;
-        self.settle(key, claimed, error, |connection| connection.release(&claimed.claim, failure)).await
+        self.give_back(key, claimed, error, failure).await
+    }
+
+    async fn give_back(
+        &self,
+        key: &ConnectionKey,
+        claimed: &Claimed<'_>,
+        error: VaultError,
+        failure: Failure,
+    ) -> RenewalOutcome {
+        let claim = claimed.claim;
+        self.settle(key, claimed, error, Arc::new(move |connection: Connection| connection.release(&claim, failure)))
+            .await
     }
 
     /// Writes a failure down, unless somebody else's success is there already: then that is the outcome. Where somebody
@@ -286,10 +301,10 @@ impl Refresher {
         key: &ConnectionKey,
         claimed: &Claimed<'_>,
         failure: VaultError,
-        transition: impl Fn(Connection) -> Result<Connection, Superseded>,
+        transition: Transition,
     ) -> RenewalOutcome {
         let mut current = claimed.current.clone();
-        let mut superseded = false;
+        let (mut superseded, mut owed) = (false, false);
         for _ in 0..SETTLE_ATTEMPTS {
             let Ok(next) = transition(current.connection.clone()) else {
                 superseded = true;
@@ -298,9 +313,21 @@ impl Refresher {
             let expected = Expected::Version(current.version);
             match self.parts.records.save(key, expected, &Entry::Live(Box::new(next))).await {
                 Ok(_) => return Err(failure),
-                Err(VaultError::WriteContended) => current = self.read(key).await?,
-                Err(_) => self.pause(Duration::from_millis(50), Duration::from_millis(400)).await,
+                Err(VaultError::WriteContended) => {}
+                Err(_) => {
+                    owed = true;
+                    self.pause(Duration::from_millis(50), Duration::from_millis(400)).await;
+                    continue;
+                }
             }
+            match self.read(key).await {
+                Ok(read) => current = read,
+                Err(VaultError::Missing) => return Err(VaultError::Missing),
+                Err(_) => owed = true,
+            }
+        }
+        if owed && !superseded {
+            self.arrears.owe(key, Debt::failure(claimed.claim, transition));
         }
         if current.connection.generation > claimed.claim.generation {
             return Ok((Arc::new(current.connection), current.version));

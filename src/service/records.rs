@@ -230,6 +230,7 @@ impl Records {
     ) -> Result<Option<Loaded>, VaultError> {
         match self.sealer.open(key, stored, Some(drawer)).await {
             Ok(entry) if self.floor.check(self.floor.mark(key), Some(stored.version)).is_ok() => {
+                self.note_claim(key, &entry);
                 Ok(Some(Loaded { entry, version: stored.version }))
             }
             // What was found a moment ago may be older than what this instance has seen since. Whether it is worse than

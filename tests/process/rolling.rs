@@ -1,10 +1,11 @@
 //! A new version is rolled out: one instance after the other is stopped and started while callers go on asking.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::RwLock;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::caller::Caller;
 use crate::eventually::eventually;
@@ -36,10 +37,7 @@ impl Crowd {
                     self.answers.fetch_add(1, Ordering::Relaxed);
                     user += 1;
                 }
-                // An instance that is going, gone, or not there yet.
-                Err(status) if matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled) => {
-                    instance += 1;
-                }
+                Err(status) if is_elsewhere(&status) => instance += 1,
                 Err(status) => panic!("{status}"),
             }
         }
@@ -50,6 +48,12 @@ impl Crowd {
         eventually("callers are served", async || (self.answers.load(Ordering::Relaxed) > before + 50).then_some(()))
             .await;
     }
+}
+
+/// The instance is going, gone, or not there yet: it says so, or the connection to it ends.
+fn is_elsewhere(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)
+        || status.source().and_then(|source| source.downcast_ref::<tonic::transport::Error>()).is_some()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use crate::caller::Caller;
+use crate::eventually::eventually;
 use crate::installation::Installation;
 use crate::process::{CommandLine, vault_engine};
 use crate::redis_server::{RedisOptions, RedisServer};
@@ -116,9 +117,38 @@ async fn a_redis_that_is_not_there_is_named() {
     let folder =
         configured(&format!("{EMBEDDED}store: {{ kind: redis, redis: {{ url: \"redis://127.0.0.1:1\" }} }}\n"));
 
-    let told = serve(&folder).run().await.failed();
+    let told = serve(&folder).env("VAULT_ENGINE_START_SECONDS", "0").run().await.failed();
 
     assert!(told.contains("127.0.0.1:1"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_starts_later_is_waited_for() {
+    let mut redis = RedisServer::start(RedisOptions { durable: true, ..RedisOptions::default() });
+    let installation = Installation::over_redis(redis.port(), None, "").await;
+    redis.kill();
+    let vault = installation.command("a").start().await;
+    let waits = async || vault.logged("cannot start yet; trying again");
+    let said = eventually("it says that it waits", waits).await;
+    assert!(said["error"].as_str().unwrap().contains("the store cannot be used"), "{said}");
+
+    redis.restart();
+
+    eventually("it serves", async || vault.logged("serving")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vault_that_waits_for_its_store_can_be_stopped() {
+    let mut redis = RedisServer::start(RedisOptions::default());
+    let installation = Installation::over_redis(redis.port(), None, "").await;
+    redis.kill();
+    let mut vault = installation.command("a").start().await;
+    eventually("it waits", async || vault.logged("cannot start yet; trying again")).await;
+
+    vault.terminate().await;
+
+    assert_eq!(vault.ended().await, Some(1));
+    assert!(vault.stderr().contains("asked to stop before it could serve"), "{}", vault.stderr());
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod redis_server;
 #[path = "../support/started.rs"]
 mod started;
 
+mod arrears;
 mod background;
 mod claims;
 mod clocks;

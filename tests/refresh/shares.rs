@@ -7,11 +7,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use vault_engine::adapters::outbox::Bounds;
 use vault_engine::domain::ports::{Address, Partition};
 use vault_engine::refresher::{BackgroundSettings, Scheduler};
 
 use crate::eventually::eventually;
-use crate::house::{Instance, LIFE, World, connection_of};
+use crate::house::{Instance, LIFE, Setup, World, connection_of};
 use crate::memory_store::MemoryStore;
 
 const SETTINGS: BackgroundSettings = BackgroundSettings {
@@ -89,10 +90,11 @@ async fn instances_come_to_even_shares_whoever_comes_and_goes() {
     assert_eq!(shares(&world).await, BTreeMap::from([(0, 16)]), "all of them are given back");
 }
 
-/// How often the store is asked while `due` of `stored` tokens are refreshed.
-async fn calls(stored: usize, due: usize) -> usize {
+/// How often the store is asked while `due` of `stored` tokens are refreshed, and in how many ticks.
+async fn calls(stored: usize, due: usize) -> (usize, usize) {
     let store = Arc::new(MemoryStore::default());
-    let world = World::over(Arc::clone(&store), tempfile::tempdir().unwrap(), |_| {}).await;
+    let roomy = |setup: &mut Setup| setup.outbox = Bounds { entries: 1_000, bytes: 1_024 * 1_024 * 1_024 };
+    let world = World::over(Arc::clone(&store), tempfile::tempdir().unwrap(), roomy).await;
     let vault = world.instance();
     for user in 0..due {
         vault.consent(&connection_of(&format!("due-{user}")), "access-0", "refresh-0").await;
@@ -103,18 +105,41 @@ async fn calls(stored: usize, due: usize) -> usize {
     }
     world.clock.advance(LIFE / 2);
     let mut scheduler = scheduler(&world, &vault);
-    let before = store.calls();
-    scheduler.tick().await;
-    vault.settled().await;
+    let (before, mut ticks) = (store.calls(), 0);
+    while world.refreshes() < due {
+        scheduler.tick().await;
+        vault.settled().await;
+        ticks += 1;
+    }
     assert_eq!(world.refreshes(), due);
-    store.calls() - before
+    (store.calls() - before, ticks)
 }
+
+/// Sixteen leases read and written, sixteen looks into the index.
+const PER_TICK: usize = 3 * 16;
+/// Two reads, the claim and the answer.
+const PER_REFRESH: usize = 4;
 
 #[tokio::test]
 async fn the_work_of_a_tick_grows_with_what_is_due_and_not_with_what_is_stored() {
     let (few, many) = (calls(300, 50).await, calls(3_000, 50).await);
     assert_eq!(few, many);
-    // Sixteen leases read and written, sixteen looks into the index; then two reads and two writes for each refresh.
-    assert_eq!(few, 3 * 16 + 4 * 50);
-    assert_eq!(calls(300, 100).await, 3 * 16 + 4 * 100);
+    assert_eq!(few, (PER_TICK + PER_REFRESH * 50, 1));
+    assert_eq!(calls(300, 100).await, (PER_TICK + PER_REFRESH * 100, 1));
+}
+
+/// How many tokens are stored; a million in the long form.
+fn tokens() -> usize {
+    std::env::var("VAULT_TEST_TOKENS").ok().and_then(|tokens| tokens.parse().ok()).unwrap_or(10_000)
+}
+
+#[tokio::test]
+async fn of_however_many_tokens_the_hundredth_that_is_due_is_all_that_is_touched() {
+    let (stored, due) = (tokens(), tokens() / 100);
+    let (asked, ticks) = calls(stored, due).await;
+
+    println!("{stored} stored, {due} due: the store was asked {asked} times in {ticks} ticks");
+    let refreshes = PER_REFRESH * due;
+    assert!((refreshes..=refreshes + PER_TICK * ticks).contains(&asked), "{asked} times in {ticks} ticks");
+    assert!(ticks <= 2 + due / 100, "{ticks} ticks");
 }

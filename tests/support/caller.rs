@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 use vault_engine::pb::vault_v1::token_vault_client::TokenVaultClient;
 use vault_engine::pb::vault_v1::{
-    DeleteTokenRequest, GetTokenRequest, GetTokenResponse, StoreTokenRequest, StoreTokenResponse,
+    DeleteTokenRequest, GetTokenRequest, GetTokenResponse, StoreTokenRequest, StoreTokenResponse, WatchStatusRequest,
+    WatchStatusResponse,
 };
 
 use crate::installation::PLATFORM;
@@ -107,6 +108,12 @@ impl Caller {
 
     pub(crate) async fn get_another_within(&self, limit: Duration, user: &str) -> Result<GetTokenResponse, Status> {
         self.send(GetTokenRequest { force_refresh: true, ..self.asking(user) }, limit).await
+    }
+
+    /// How the connections of a user stand, and every change from then on.
+    pub(crate) async fn watch(&self, user: &str) -> Streaming<WatchStatusResponse> {
+        let message = WatchStatusRequest { user_ids: vec![user.to_owned()], ..WatchStatusRequest::default() };
+        self.client().watch_status(self.request(message, PATIENCE)).await.unwrap().into_inner()
     }
 
     /// Whether the vault wants calls.

@@ -141,8 +141,9 @@ impl Installation {
         assert_eq!(made.code, Some(0), "{}", made.stderr);
         made.stdout.trim().clone_into(&mut self.key);
         let (_, verifier) = made.stderr.split_once("- id:").unwrap();
-        let engine =
-            format!("  - id: {ENGINE}\n    actions: [get, status, store, delete]\n    keys:\n      - id:{verifier}\n");
+        let engine = format!(
+            "  - id: {ENGINE}\n    actions: [get, status, store, delete, watch]\n    keys:\n      - id:{verifier}\n"
+        );
         self.shared = format!("{}engines:\n{engine}", self.shared);
     }
 

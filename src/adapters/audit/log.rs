@@ -80,8 +80,9 @@ struct Bell<'a>(&'a Shared);
 const MAX_QUEUED: usize = 8 * 1_024 * 1_024;
 /// Bytes that lines nobody waits for may take of that, so that a flood of refused calls cannot crowd out the others.
 const MAX_POSTED: usize = MAX_QUEUED / 2;
-/// How long a call waits for its line.
-const WRITE_LIMIT: Duration = Duration::from_millis(250);
+/// How long a call waits for its line. Long enough for a disk that is busy and a machine that is overloaded; a caller who
+/// is in a hurry has a deadline of its own.
+const WRITE_LIMIT: Duration = Duration::from_secs(1);
 
 // === impl AuditLog ===
 
