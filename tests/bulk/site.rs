@@ -37,6 +37,14 @@ impl Site {
         fs::write(self.config(name), text).unwrap();
     }
 
+    /// Another one, that keeps records as `store` says.
+    #[cfg(all(feature = "dynamodb", feature = "postgres", feature = "redis"))]
+    pub(crate) fn add_over(&self, name: &str, store: &str) {
+        self.add(name, "dev");
+        let text = fs::read_to_string(self.config(name)).unwrap();
+        fs::write(self.config(name), format!("{text}store: {{ {store} }}\n")).unwrap();
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
