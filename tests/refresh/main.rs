@@ -14,6 +14,10 @@ mod failing_store;
 mod faulty;
 #[path = "../support/memory_store.rs"]
 mod memory_store;
+#[cfg(feature = "postgres")]
+#[path = "../support/postgres.rs"]
+#[expect(dead_code, reason = "shared with suites that need more of it")]
+mod postgres_server;
 #[path = "../support/provider.rs"]
 #[expect(dead_code, reason = "shared with suites that need more of it")]
 mod provider;
@@ -21,6 +25,7 @@ mod provider;
 #[path = "../support/redis.rs"]
 #[expect(dead_code, reason = "shared with suites that need more of it")]
 mod redis_server;
+#[cfg(any(feature = "postgres", feature = "redis"))]
 #[path = "../support/started.rs"]
 mod started;
 
@@ -36,6 +41,8 @@ mod model;
 mod once;
 mod outbox;
 mod persist;
+#[cfg(feature = "postgres")]
+mod pool;
 mod preflight;
 mod replaced;
 mod set_clock;
