@@ -45,6 +45,8 @@ mod redis_shapes;
 #[cfg(feature = "redis")]
 mod redis_start;
 #[cfg(feature = "redis")]
+mod redis_tls;
+#[cfg(feature = "redis")]
 mod redis_traps;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 #[path = "../../support/relay.rs"]
