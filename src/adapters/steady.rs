@@ -132,7 +132,7 @@ impl State {
 
     /// Lets the witnesses decide between the wall clock and what was believed.
     fn weigh(&mut self, wall: i64, now: Duration) {
-        self.witnesses.retain(|witness| now.saturating_sub(witness.at) <= MEMORY);
+        self.forget(now);
         let (for_wall, for_belief) = (self.agreeing(wall), self.agreeing(self.believed));
         let outlived = matches!(self.standing, Standing::Doubted { since } if now.saturating_sub(since) > DOUBT);
         if for_wall > for_belief || (for_wall == for_belief && outlived) {
@@ -147,6 +147,7 @@ impl State {
 
     fn hear(&mut self, witness: Witness, wall: i64) {
         let (ahead, now) = (witness.ahead, witness.at);
+        self.forget(now);
         let before = self.witnesses.iter().position(|known| known.platform == witness.platform);
         let known = before.map(|place| self.witnesses.swap_remove(place).ahead);
         if self.witnesses.len() < MOST_WITNESSES {
@@ -168,6 +169,11 @@ impl State {
         } else if known.is_none_or(|known| !same(known, ahead)) {
             tracing::warn!(alarm = "clock_skew", %ours, %platforms, "a platform's clock differs from ours");
         }
+    }
+
+    /// Forgets whom nobody has heard for long.
+    fn forget(&mut self, now: Duration) {
+        self.witnesses.retain(|witness| now.saturating_sub(witness.at) <= MEMORY);
     }
 
     fn agreeing(&self, ahead: i64) -> usize {

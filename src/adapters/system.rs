@@ -1,7 +1,8 @@
 //! The machine's clock and randomness: the only place that asks for either.
 
-use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::domain::ports::{Clock, Random};
 use crate::domain::time::Timestamp;
@@ -21,9 +22,12 @@ impl Clock for SystemClock {
         Timestamp::from_unix_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 
+    /// The time since the machine was started, that in which it was suspended included: what was promised for twenty
+    /// seconds is over after a night.
     fn monotonic(&self) -> Duration {
-        static ORIGIN: OnceLock<Instant> = OnceLock::new();
-        ORIGIN.get_or_init(Instant::now).elapsed()
+        let since_start = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(since_start.tv_sec).unwrap_or_default();
+        Duration::new(seconds, u32::try_from(since_start.tv_nsec).unwrap_or_default())
     }
 }
 

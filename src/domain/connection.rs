@@ -96,7 +96,7 @@ pub enum Renewal {
 pub struct Claim {
     /// The instance, as a number drawn at its start.
     pub owner: InstanceId,
-    /// Distinguishes this claim from every other one on the same record.
+    /// Drawn for this claim: no other one on the same record has it, nor one that was tried over the same version.
     pub fence: u64,
     /// When its owner, by its own clock, will have had its time.
     pub deadline: Timestamp,

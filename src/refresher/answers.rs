@@ -97,9 +97,9 @@ impl Answers {
                 (name.clone(), key.clone(), fate)
             });
             let replayed = futures_util::future::join_all(replays).await;
-            let away = replayed.iter().any(|(_, _, fate)| {
-                matches!(fate, Fate::Waits(VaultError::Store(_) | VaultError::Keys(_) | VaultError::Outbox(_)))
-            });
+            // One entry may be waiting for a key or a disk of its own; the others need not wait with it.
+            let away = !replayed.is_empty()
+                && replayed.iter().all(|(_, _, fate)| matches!(fate, Fate::Waits(VaultError::Store(_))));
             fates.extend(replayed);
             if away {
                 break;

@@ -28,8 +28,9 @@ pub(super) struct Debt {
 /// How a claim ended.
 #[derive(Clone)]
 enum End {
-    /// Nobody knows whether it was written. Nothing was sent under it: the connection is to be what it was before.
-    Withdrawn { renewal: Renewal, doubt: Option<Doubt>, version: Version },
+    /// Nobody knows whether it was written. Nothing was sent under it: the connection is to be what it was before, with
+    /// what was owed about it then.
+    Withdrawn { renewal: Renewal, doubt: Option<Doubt>, version: Version, before: Option<Transition> },
     /// With a failure that is known.
     Failed(Transition),
 }
@@ -48,7 +49,7 @@ impl Debt {
     /// A claim is to be taken back, if it was written at all, on a connection that was this before.
     pub(super) fn withdrawal(claim: Claim, before: &Current) -> Self {
         let Connection { renewal, doubt, .. } = before.connection;
-        Self { claim, end: End::Withdrawn { renewal, doubt, version: before.version } }
+        Self { claim, end: End::Withdrawn { renewal, doubt, version: before.version, before: None } }
     }
 
     pub(super) const fn failure(claim: Claim, transition: Transition) -> Self {
@@ -59,10 +60,24 @@ impl Debt {
     fn on(&self, current: Current) -> Option<Connection> {
         match &self.end {
             // It may still be on its way. Over a newer version it finds no place.
-            End::Withdrawn { version, .. } if *version == current.version => Some(current.connection),
+            End::Withdrawn { version, before, .. } if *version == current.version => match before {
+                Some(transition) => transition(current.connection).ok(),
+                None => Some(current.connection),
+            },
             End::Withdrawn { renewal, doubt, .. } => current.connection.withdraw(&self.claim, *renewal, *doubt).ok(),
             End::Failed(transition) => transition(current.connection).ok(),
         }
+    }
+
+    /// On top of what was owed already.
+    fn after(mut self, earlier: Option<Self>) -> Self {
+        if let (End::Withdrawn { before, .. }, Some(Self { end, .. })) = (&mut self.end, earlier) {
+            *before = match end {
+                End::Withdrawn { before, .. } => before,
+                End::Failed(transition) => Some(transition),
+            };
+        }
+        self
     }
 }
 
@@ -72,17 +87,21 @@ impl Arrears {
     pub(super) fn owe(&self, key: &ConnectionKey, debt: Debt) {
         let mut owed = self.lock();
         if owed.len() < MOST || owed.contains_key(key) {
-            owed.insert(key.clone(), debt);
+            let earlier = owed.remove(key);
+            owed.insert(key.clone(), debt.after(earlier));
         }
     }
 
-    /// The connection as if everything were written down.
+    /// The connection as if everything were written down. What it has left behind is not owed any more.
     pub(super) fn settled(&self, key: &ConnectionKey, current: Current) -> Current {
-        let debt = self.lock().get(key).cloned();
+        let Some(debt) = self.of(key) else { return current };
         let version = current.version;
-        match debt.and_then(|debt| debt.on(current.clone())) {
+        match debt.on(current.clone()) {
             Some(connection) => Current { connection, version },
-            None => current,
+            None => {
+                self.forget(key, &debt);
+                current
+            }
         }
     }
 
@@ -138,5 +157,55 @@ impl Refresher {
             tracing::info!(record = %key, "the end of a claim is written down, late");
         }
         written.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::connection::{Generation, Grant, InstanceId, OriginFingerprint, Sight};
+    use crate::domain::secret::{AccessToken, RefreshToken};
+    use crate::domain::time::Timestamp;
+
+    fn stored() -> Connection {
+        let grant = Grant {
+            access: AccessToken::new("a".to_owned()).unwrap(),
+            refresh: RefreshToken::new("r".to_owned()),
+            previous_refresh: None,
+            expires_at: None,
+            issued_at: Timestamp::EPOCH,
+            scopes: Vec::new(),
+            token_type: None,
+            refresh_expires_at: None,
+            origin: OriginFingerprint(1),
+        };
+        Connection::stored(grant, Generation(1), Timestamp::EPOCH)
+    }
+
+    fn claimed(fence: u64) -> (Connection, Claim) {
+        let sight = Sight { now: Timestamp::EPOCH, watched: Duration::ZERO };
+        stored().claim(InstanceId(7), fence, sight, Duration::from_secs(20)).unwrap()
+    }
+
+    fn at(version: u64, connection: Connection) -> Current {
+        Current { connection, version: Version(version) }
+    }
+
+    #[test]
+    fn a_claim_that_is_taken_back_is_not_another_one_made_over_the_same_version() {
+        let ((lost, first), (_, second)) = (claimed(11), claimed(12));
+        let debt = Debt::withdrawal(first, &at(5, stored()));
+        assert_eq!(debt.on(at(6, lost)).unwrap().renewal, Renewal::Idle);
+        let (since, _) = claimed(12);
+        assert_eq!(since.renewal, Renewal::Claimed(second));
+        assert!(debt.on(at(6, since)).is_none());
+    }
+
+    #[test]
+    fn what_has_moved_on_is_left_alone() {
+        let (_, claim) = claimed(11);
+        let debt = Debt::withdrawal(claim, &at(5, stored()));
+        assert!(debt.on(at(5, stored())).is_some(), "it may still be on its way");
+        assert!(debt.on(at(6, stored())).is_none());
     }
 }

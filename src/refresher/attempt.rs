@@ -42,14 +42,18 @@ impl Refresher {
         loop {
             self.replay_own(flight.key()).await?;
             let current = self.arrears.settled(flight.key(), self.read(flight.key()).await?);
-            let seen = *first_seen.get_or_insert(current.connection.generation);
-            if current.connection.generation > seen || self.is_good(flight.key(), &current.connection, wanted) {
+            let seen = first_seen.replace(current.connection.generation).unwrap_or(current.connection.generation);
+            let replaced = current.connection.generation > seen && self.is_usable(flight.key(), &current.connection);
+            if replaced || self.is_good(flight.key(), &current.connection, wanted) {
                 // Somebody else was faster; theirs is the one refresh of this generation.
                 return Ok((Arc::new(current.connection), current.version));
             }
-            let platform = self.preflight(flight.key(), &current.connection, wanted)?;
+            // One look at the claim that is there, for everything that is decided by it: time goes on meanwhile.
+            let sight = self.parts.records.sight(flight.key(), &current.connection);
+            let platform = self.preflight(flight.key(), &current.connection, wanted, sight)?;
             let app = platform.app.as_ref().ok_or(VaultError::AppMisconfigured)?;
-            if self.is_handed_over(flight.key(), &current.connection, &platform.profile.refresh) {
+            // Before anything is taken that others may need.
+            if self.is_held(&current.connection, &platform.profile.refresh, sight) {
                 self.wait_for_turn(began).await?;
                 continue;
             }
@@ -60,8 +64,11 @@ impl Refresher {
             })?;
             // Counted from before the claim can be seen, so that its owner has less time than anybody who watches it.
             let claimed_at = self.parts.clock.monotonic();
-            match self.claim(flight.key(), current).await? {
+            match self.claim(flight.key(), current, sight).await? {
+                // What came into the outbox since it was looked at is from whoever had the claim before.
+                Turn::Ours(..) if self.has_answer_of_its_own(flight.key()) => drop(leave),
                 Turn::Ours(current, claim) => {
+                    self.arrears.clear(flight.key());
                     let (current, began, platform) = (*current, claimed_at, &*platform);
                     let claimed = Claimed { current, claim, began, platform, app, request, room };
                     return self.redeem(flight, claimed).await;
@@ -92,18 +99,22 @@ impl Refresher {
         Ok(())
     }
 
-    /// Whether the owner of an abandoned claim still has time to bring its answer from its outbox: somebody may be
-    /// starting it again, or it is cut off from the store. The refresh token it left behind is good for one more try at
-    /// most.
-    fn is_handed_over(&self, key: &ConnectionKey, connection: &Connection, rule: &RefreshRule) -> bool {
+    /// Whether an answer waits here to be stored first.
+    fn has_answer_of_its_own(&self, key: &ConnectionKey) -> bool {
+        self.parts.answers.as_ref().is_some_and(|answers| !answers.outbox.waiting_for(key).is_empty())
+    }
+
+    /// Whether somebody's claim stands, or its owner still has time to bring its answer from its outbox after it:
+    /// somebody may be starting it again, or it is cut off from the store. The refresh token it left behind is good for
+    /// one more try at most.
+    fn is_held(&self, connection: &Connection, rule: &RefreshRule, sight: Sight) -> bool {
         let Renewal::Claimed(held) = connection.renewal else { return false };
-        let sight = self.parts.records.sight(key, connection);
         let without_handover = Sight { watched: sight.watched.saturating_sub(self.settings.handover), ..sight };
-        held.owner != self.instance
+        let is_handed_over = held.owner != self.instance
             && !self.departed.contains(held.owner)
-            && held.is_over(sight)
             && !held.is_over(without_handover)
-            && connection.is_at_risk(rule, sight)
+            && connection.is_at_risk(rule, sight);
+        !held.is_over(sight) || is_handed_over
     }
 
     /// A place for what the platform will answer, where losing it would cost the grant.
@@ -121,6 +132,12 @@ impl Refresher {
             }
             Some(Loaded { entry: Entry::Deleted(_), .. }) | None => Err(VaultError::Missing),
         }
+    }
+
+    /// Whether its token can be handed out: what somebody has stored meanwhile may have been no better.
+    fn is_usable(&self, key: &ConnectionKey, connection: &Connection) -> bool {
+        let judged = judge(&connection.grant, key, Duration::ZERO, Duration::ZERO, self.parts.clock.now());
+        connection.health == Health::Alive && judged != Freshness::Expired
     }
 
     /// Whether somebody else has done by now what is wanted.
@@ -146,6 +163,7 @@ impl Refresher {
         key: &ConnectionKey,
         connection: &Connection,
         wanted: Wanted,
+        sight: Sight,
     ) -> Result<Arc<Platform>, VaultError> {
         let now = self.parts.clock.now();
         let platform = self.parts.catalog.get(&key.platform).ok_or(VaultError::AppMisconfigured)?;
@@ -164,7 +182,7 @@ impl Refresher {
             return Err(VaultError::AppMisconfigured);
         }
         let rule = &platform.profile.refresh;
-        let at_risk = connection.is_at_risk(rule, self.parts.records.sight(key, connection));
+        let at_risk = connection.is_at_risk(rule, sight);
         // The old refresh token is tried once more when there is nothing left to lose by it: nobody would be handed this
         // access token any more.
         let expired = judge(&connection.grant, key, rule.margin, Duration::ZERO, now) == Freshness::Expired;
@@ -179,11 +197,11 @@ impl Refresher {
     }
 
     /// Announces the refresh in the record itself. Losing here is how instances agree on who refreshes.
-    async fn claim(&self, key: &ConnectionKey, current: Current) -> Result<Turn, VaultError> {
+    async fn claim(&self, key: &ConnectionKey, current: Current, sight: Sight) -> Result<Turn, VaultError> {
         let expected = Expected::Version(current.version);
-        let sight = self.parts.records.sight(key, &current.connection);
-        let fence = expected.next().0;
         let before = current.clone();
+        let sight = Sight { now: self.parts.clock.now(), ..sight };
+        let fence = self.number();
         let (claimed, claim) = match current.connection.claim(self.instance, fence, sight, self.settings.lease) {
             Ok(claimed) => claimed,
             Err(ClaimRefused::Held(_)) => return Ok(Turn::Theirs),
@@ -195,22 +213,27 @@ impl Refresher {
         match self.parts.records.save(key, expected, &Entry::Live(Box::new(claimed.clone()))).await {
             Ok(version) => {
                 failpoint::reach("claimed");
-                self.arrears.clear(key);
                 Ok(Turn::Ours(Box::new(Current { connection: claimed, version }), claim))
             }
-            Err(VaultError::WriteContended) => Ok(Turn::Theirs),
-            Err(error) => {
-                if let VaultError::Store(_) = error {
-                    self.arrears.owe(key, Debt::withdrawal(claim, &before));
-                }
-                Err(error)
+            Err(error @ (VaultError::WriteContended | VaultError::Store(_))) => {
+                // It may have been written all the same, and then written over.
+                self.arrears.owe(key, Debt::withdrawal(claim, &before));
+                if matches!(error, VaultError::WriteContended) { Ok(Turn::Theirs) } else { Err(error) }
             }
+            Err(error) => Err(error),
         }
     }
 
     /// Waits a random time between the two.
     pub(super) async fn pause(&self, shortest: Duration, longest: Duration) {
         tokio::time::sleep(self.between(shortest, longest)).await;
+    }
+
+    /// A number nobody else comes upon.
+    fn number(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.parts.random.fill(&mut bytes);
+        u64::from_be_bytes(bytes)
     }
 
     /// A random time between the two.

@@ -26,7 +26,7 @@ enum State {
     /// Asking makes sense; so many failures came in a row, the first of them then.
     Closed { failures: u32, since: Option<Instant> },
     /// It does not, until then. After that one call may try, and the others wait for what it learns.
-    Open { until: Instant, cause: Cause, opened: u32 },
+    Open { until: Instant, cause: Cause, opened: u32, tried: bool },
 }
 
 /// A platform is not to be asked now.
@@ -101,17 +101,25 @@ impl Circuit {
             State::Open { until, cause, .. } if now < *until => {
                 Err(Open { cause: *cause, retry_after: until.saturating_duration_since(now) })
             }
-            State::Open { until, .. } => {
+            State::Open { until, tried, .. } => {
                 // Should the trial never report back, because it lost its claim, the next one may begin then.
                 *until = now + TRIAL_LIMIT;
+                *tried = true;
                 Ok(())
             }
         }
     }
 
     fn learn(&mut self, platform: &PlatformId, verdict: &Verdict, now: Instant) {
-        let opened = if let State::Open { opened, .. } = self.state { opened } else { 0 };
+        let (opened, untried) = match self.state {
+            State::Open { opened, tried, .. } => (opened, !tried),
+            State::Closed { .. } => (0, false),
+        };
         match verdict {
+            // Calls that were under way when it opened say nothing new.
+            Verdict::AppMisconfigured
+            | Verdict::Transient { cause: Cause::ProviderOutage | Cause::MalformedAnswer, .. }
+                if untried => {}
             Verdict::AppMisconfigured => {
                 tracing::error!(alarm = "app_misconfigured", %platform, "the platform refuses this installation's client; check `platforms.{platform}` in the configuration");
                 self.open(Cause::AppMisconfigured, APP_PAUSE, opened, now);
@@ -146,7 +154,7 @@ impl Circuit {
 
     fn open(&mut self, cause: Cause, pause: Duration, opened: u32, now: Instant) {
         let pause = pause.saturating_mul(1 << opened.min(6)).min(LONGEST_PAUSE);
-        self.state = State::Open { until: now + pause, cause, opened: opened.saturating_add(1) };
+        self.state = State::Open { until: now + pause, cause, opened: opened.saturating_add(1), tried: false };
     }
 }
 
@@ -173,6 +181,15 @@ mod tests {
         assert!(circuits.enter(&platform()).await.is_err(), "and only one");
         circuits.learn(&platform(), &Verdict::Dead(None));
         assert!(circuits.enter(&platform()).await.is_ok(), "an answer closes the circuit");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_under_way_when_it_opened_does_not_open_it_for_longer() {
+        let circuits = Circuits::new(64);
+        for _ in 0..FAILURES + 20 {
+            circuits.learn(&platform(), &OUTAGE);
+        }
+        assert_eq!(circuits.enter(&platform()).await.err().unwrap().retry_after, OUTAGE_PAUSE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,12 +13,13 @@ use super::flight::Flight;
 use super::verdict::{self, Verdict};
 use crate::domain::audit::{AuditAction, AuditEntry, AuditResult};
 use crate::domain::cause::Cause;
-use crate::domain::connection::{Connection, Entry, Failure, Health, Renewed};
+use crate::domain::connection::{Connection, Entry, Failure, Health, Renewed, Superseded};
 use crate::domain::error::VaultError;
 use crate::domain::id::{ConnectionKey, RequestId};
 use crate::domain::ports::{EntryName, Expected, Granted, RefreshCall, RenewalOutcome, Room, Version};
 use crate::domain::profile::Rotates;
 use crate::domain::secret::ClientSecret;
+use crate::service::Loaded;
 
 /// What is left of a claim for storing the answer, whatever the platform does; of a short claim, a quarter.
 const STORE_RESERVE: Duration = Duration::from_secs(5);
@@ -98,7 +99,7 @@ impl Refresher {
         let mut kept = self.keep_first(key, claimed, &granted, room).await;
         let mut announced = false;
         loop {
-            let Ok(next) = current.connection.clone().renew(&claimed.claim, granted.renewed.clone()) else {
+            let Ok(next) = Self::with_answer(claimed, &granted, &current.connection) else {
                 if holds(&current.connection, &granted.renewed) {
                     // A write of which nobody knew whether it happened: it did.
                     self.let_go(kept);
@@ -142,16 +143,33 @@ impl Refresher {
             }
             let longest = if began.elapsed() < Duration::from_secs(30) { 800 } else { 5_000 };
             self.pause(Duration::from_millis(50), Duration::from_millis(longest)).await;
-            match self.read(key).await {
-                Ok(read) => current = read,
+            match self.parts.records.load(key).await {
+                Ok(Some(Loaded { entry: Entry::Live(connection), version })) => {
+                    current = Current { connection: *connection, version };
+                }
                 // Deleted meanwhile, by somebody's will: then the answer has no home, and that is right.
-                Err(VaultError::Missing) => {
-                    self.drop_kept(key, kept, "answer_deleted", current.version);
+                Ok(Some(Loaded { entry: Entry::Deleted(_), version })) => {
+                    self.drop_kept(key, kept, "answer_deleted", version);
+                    return Err(VaultError::Missing);
+                }
+                // Nobody deletes so: the store is another one than it was. What is in the outbox stays there for a person.
+                Ok(None) => {
+                    tracing::error!(alarm = "grant_lost", record = %key, is_kept = kept.is_some(), "the record of new tokens is gone from the store");
                     return Err(VaultError::Missing);
                 }
                 Err(_) => {}
             }
         }
+    }
+
+    /// What an answer makes of a connection: what it would have made of the one that was claimed, if the store has gone
+    /// back in time since.
+    fn with_answer(claimed: &Claimed<'_>, granted: &Granted, current: &Connection) -> Result<Connection, Superseded> {
+        let renewed = granted.renewed.clone();
+        if current.generation < claimed.claim.generation {
+            return current.clone().catch_up(claimed.current.connection.clone().renew(&claimed.claim, renewed)?);
+        }
+        current.clone().renew(&claimed.claim, renewed)
     }
 
     /// Keeps an answer before anything else is done with it, where the platform has consumed the old refresh token.

@@ -76,7 +76,7 @@ impl GetToken {
     pub async fn run(&self, query: &GetTokenQuery) -> Result<GetTokenAnswer, VaultError> {
         let platform = enabled(&self.catalog, &query.key.platform)?;
         let asked_at = Instant::now();
-        let loaded = self.load(&query.key, query.patience).await?;
+        let (loaded, away) = self.load(&query.key, query.patience).await?;
         let Some(Loaded { entry: Entry::Live(connection), version }) = loaded else { return Err(VaultError::Missing) };
         let patience = query.patience.saturating_sub(asked_at.elapsed());
         if let Health::Dead { cause, .. } = connection.health {
@@ -88,6 +88,10 @@ impl GetToken {
         let refreshable = connection.grant.refresh.is_some() && rule.supported;
         let backoff = connection.backoff;
         let answer = GetTokenAnswer::of(connection.grant, version);
+        if let (Freshness::Expired, Some(away)) = (freshness, away) {
+            // It has waited for the store for as long as it lived, and before it is stored there will be no other.
+            return Err(away);
+        }
         match (freshness, query.force_refresh) {
             (Freshness::Expired, _) if !refreshable => Err(VaultError::ReauthRequired { cause: Cause::NotRefreshable }),
             (Freshness::Fresh, false) => Ok(answer),
@@ -108,17 +112,25 @@ impl GetToken {
         }
     }
 
-    /// Reads the connection. While the store is away, an answer that waits to be stored serves in its place. A store
-    /// that hangs is away as far as a caller with less patience can tell.
-    async fn load(&self, key: &ConnectionKey, patience: Duration) -> Result<Option<Loaded>, VaultError> {
+    /// Reads the connection. While the store is away, an answer that waits to be stored serves in its place; then with
+    /// why the store is. One that hangs is away as far as a caller with less patience can tell.
+    async fn load(
+        &self,
+        key: &ConnectionKey,
+        patience: Duration,
+    ) -> Result<(Option<Loaded>, Option<VaultError>), VaultError> {
         let hangs = || Err(VaultError::Store(StoreError::unavailable("timeout")));
-        let loaded = timeout(patience, self.read(key)).await.unwrap_or_else(|_| hangs());
-        if let Err(VaultError::Store(_)) = loaded
-            && let Some(Ok((connection, version))) = self.renewal.in_hand(key)
-        {
-            return Ok(Some(Loaded { entry: Entry::Live(Box::new((*connection).clone())), version }));
+        match timeout(patience, self.read(key)).await.unwrap_or_else(|_| hangs()) {
+            Ok(loaded) => Ok((loaded, None)),
+            Err(away @ VaultError::Store(_)) => match self.renewal.in_hand(key) {
+                Some(Ok((connection, version))) => {
+                    let entry = Entry::Live(Box::new((*connection).clone()));
+                    Ok((Some(Loaded { entry, version }), Some(away)))
+                }
+                Some(Err(_)) | None => Err(away),
+            },
+            Err(error) => Err(error),
         }
-        loaded
     }
 
     /// What is at hand will do as long as a token can be handed out. A no is worth asking again: the user may have

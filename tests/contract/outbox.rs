@@ -231,6 +231,18 @@ async fn an_entry_that_was_cut_or_altered_is_malformed() {
 }
 
 #[tokio::test]
+async fn an_entry_whose_file_is_gone_no_longer_waits() {
+    let root = TempDir::new().unwrap();
+    let outbox = open(&root);
+    let name = put(&outbox, "ada").await;
+    fs::remove_file(&files(&root, "answer")[0]).unwrap();
+
+    assert_eq!(outbox.get(&name).await.unwrap(), None);
+
+    assert!(outbox.waiting().is_empty());
+}
+
+#[tokio::test]
 async fn what_a_dead_owner_left_half_written_is_put_aside() {
     let root = TempDir::new().unwrap();
     let first = open(&root);

@@ -1,6 +1,8 @@
 //! What a store did not take of the end of a claim is written down when it is back: nobody waits for a refresh that nobody
 //! is at.
 
+use std::time::Duration;
+
 use vault_engine::domain::connection::{Connection, Renewal};
 use vault_engine::domain::error::VaultError;
 use vault_engine::domain::id::ConnectionKey;
@@ -93,5 +95,30 @@ async fn a_failure_that_could_not_be_written_down_is_when_the_store_is_back() {
     })
     .await;
     vault.settled().await;
+    assert_eq!(world.refreshes(), 1);
+}
+
+#[tokio::test]
+async fn a_claim_tried_in_vain_forgets_no_failure_that_is_owed_already() {
+    let world = World::with(|setup| setup.settings.backoff_base = Duration::from_secs(1)).await;
+    let vault = world.instance();
+    let key = expired(&world, &vault).await;
+    let gate = world.hold(Answer::text(503, "busy"));
+    let (told, ()) = tokio::join!(vault.get(&key), async {
+        world.provider.has_seen(1).await;
+        vault.store.refuse_writes();
+        gate.open();
+    });
+    assert!(matches!(told, Err(VaultError::ProviderUnavailable { .. })), "{told:?}");
+    world.clock.advance(Duration::from_secs(2));
+    let again = vault.get(&key).await;
+    assert!(matches!(again, Err(VaultError::Store(_))), "it tried to claim: {again:?}");
+
+    vault.store.come_back();
+    vault.settled().await;
+
+    let connection = world.connection(&key).await;
+    assert_eq!((connection.renewal, connection.doubt), (Renewal::Idle, None));
+    assert_eq!(connection.backoff.unwrap().failures, 1);
     assert_eq!(world.refreshes(), 1);
 }

@@ -99,7 +99,7 @@ impl FolderOutbox {
         let owner = root.as_ref().and_then(|_| folder.owner());
         let ledger = Ledger::new(bounds);
         let syncer = Syncer::start(folder.path().to_owned(), Arc::clone(&ledger))?;
-        let writer = Writer::new(folder, root, Arc::clone(&ledger), syncer);
+        let mut writer = Writer::new(folder, root, Arc::clone(&ledger), syncer);
         writer.load()?;
         let (orders, given): (_, Receiver<Order>) = channel();
         let thread = std::thread::Builder::new().name("outbox".to_owned()).spawn(move || writer.run(&given))?;
@@ -161,7 +161,8 @@ impl Outbox for FolderOutbox {
         let (done, read) = oneshot::channel();
         self.give(Order::Read { name: name.clone(), done })?;
         match tokio::time::timeout(PATIENCE, read).await {
-            Ok(Ok(Ok(bytes))) => entry::decode(&bytes).map(Some).ok_or(OutboxError::Malformed),
+            Ok(Ok(Ok(Some(bytes)))) => entry::decode(&bytes).map(Some).ok_or(OutboxError::Malformed),
+            Ok(Ok(Ok(None))) => Ok(None),
             Ok(Ok(Err(error))) => Err(error),
             Ok(Err(_)) => Err(OutboxError::unavailable("closed")),
             Err(_) => Err(OutboxError::unavailable("timeout")),

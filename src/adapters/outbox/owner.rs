@@ -72,17 +72,18 @@ impl Owned {
         u64::from_str_radix(name, 16).ok().map(InstanceId)
     }
 
-    /// Gives the folder up, and removes it if nothing is left in it. Whether nothing was.
+    /// Gives the folder up, and removes it if nothing is left in it. Whether it is gone: somebody may have made it theirs
+    /// meanwhile.
     pub(super) fn leave(self) -> bool {
         let left = fs::read_dir(&self.path).map(|files| files.flatten().any(|file| file.file_name() != LOCK));
-        let is_empty = left.is_ok_and(|left| !left);
-        if is_empty {
-            let removed = fs::remove_file(self.path.join(LOCK)).and_then(|()| fs::remove_dir(&self.path));
-            if let Err(error) = removed {
-                tracing::debug!(folder = %self.path.display(), %error, "an empty outbox folder stays behind");
-            }
+        if !left.is_ok_and(|left| !left) {
+            return false;
         }
-        is_empty
+        let removed = fs::remove_file(self.path.join(LOCK)).and_then(|()| fs::remove_dir(&self.path));
+        if let Err(error) = &removed {
+            tracing::debug!(folder = %self.path.display(), %error, "an empty outbox folder stays behind");
+        }
+        removed.is_ok()
     }
 }
 

@@ -75,7 +75,7 @@ fn run(folder: &Path, ledger: &Ledger, work: &Receiver<Unsynced>) {
 // === impl Receipt ===
 
 impl Receipt {
-    /// Tells whoever waits, and remembers whether entries can be written.
+    /// Tells whoever waits, and remembers that entries cannot be written.
     pub(super) fn give(self, ledger: &Ledger, outcome: Result<(), OutboxError>) {
         let Self { room, asked_at, done } = self;
         match &outcome {
@@ -85,7 +85,10 @@ impl Receipt {
                 tracing::error!(alarm = "outbox_unavailable", cause, "an answer could not be written to the outbox");
             }
         }
-        ledger.mark(outcome.is_err());
+        // That one was written does not say that the one before it would be now: that is found out by trying.
+        if outcome.is_err() {
+            ledger.mark(true);
+        }
         drop(room);
         // Whoever gave up waiting has had its answer.
         let _ = done.send(outcome);

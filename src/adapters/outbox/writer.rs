@@ -21,7 +21,7 @@ use crate::domain::ports::{EntryName, OutboxError};
 /// What the thread is asked to do.
 pub(super) enum Order {
     Write(Written),
-    Read { name: EntryName, done: oneshot::Sender<Result<Vec<u8>, OutboxError>> },
+    Read { name: EntryName, done: oneshot::Sender<Result<Option<Vec<u8>>, OutboxError>> },
     Remove(EntryName),
     Quarantine(EntryName),
     Tend { done: oneshot::Sender<Vec<InstanceId>> },
@@ -42,6 +42,8 @@ pub(super) struct Writer {
     root: Option<PathBuf>,
     ledger: Arc<Ledger>,
     syncer: Syncer,
+    /// What lies in the folder and could not be read so far.
+    unread: Vec<PathBuf>,
 }
 
 pub(super) const WAITING: &str = "answer";
@@ -52,11 +54,11 @@ const PROBE: &str = "probe";
 
 impl Writer {
     pub(super) fn new(folder: Owned, root: Option<PathBuf>, ledger: Arc<Ledger>, syncer: Syncer) -> Self {
-        Self { folder, root, ledger, syncer }
+        Self { folder, root, ledger, syncer, unread: Vec::new() }
     }
 
     /// Works until nobody can ask any more.
-    pub(super) fn run(self, orders: &Receiver<Order>) {
+    pub(super) fn run(mut self, orders: &Receiver<Order>) {
         while let Ok(order) = orders.recv() {
             match order {
                 Order::Write(entry) => self.write(entry),
@@ -71,9 +73,12 @@ impl Writer {
     }
 
     /// Says of which owners everything was taken over.
-    fn tend(&self) -> Vec<InstanceId> {
+    fn tend(&mut self) -> Vec<InstanceId> {
         if self.ledger.is_failing() {
             self.ledger.mark(self.probe().is_err());
+        }
+        for path in std::mem::take(&mut self.unread) {
+            self.enter(path);
         }
         let Some(root) = &self.root else { return Vec::new() };
         let folders = match fs::read_dir(root) {
@@ -84,7 +89,8 @@ impl Writer {
             }
         };
         let mut departed = Vec::new();
-        for folder in folders.filter(|path| path.is_dir() && path != self.folder.path()) {
+        let folders: Vec<_> = folders.filter(|path| path.is_dir() && path != self.folder.path()).collect();
+        for folder in folders {
             match self.take_over(&folder) {
                 Ok(owner) => departed.extend(owner),
                 Err(error) => {
@@ -96,9 +102,9 @@ impl Writer {
     }
 
     /// Enters what lies in the own folder.
-    pub(super) fn load(&self) -> io::Result<()> {
+    pub(super) fn load(&mut self) -> io::Result<()> {
         for path in entries_in(self.folder.path())? {
-            self.enter(&path);
+            self.enter(path);
         }
         Ok(())
     }
@@ -119,8 +125,17 @@ impl Writer {
         }
     }
 
-    fn read(&self, name: &EntryName) -> Result<Vec<u8>, OutboxError> {
-        read_bounded(&self.path(name, WAITING)).map_err(|error| OutboxError::caused_by("disk", error))
+    /// The bytes of an entry; `None` if somebody has taken its file away.
+    fn read(&self, name: &EntryName) -> Result<Option<Vec<u8>>, OutboxError> {
+        match read_bounded(&self.path(name, WAITING)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::error!(alarm = "outbox_unavailable", entry = %name, "the file of an answer is gone: somebody else has removed it");
+                self.ledger.strike(name);
+                Ok(None)
+            }
+            Err(error) => Err(OutboxError::caused_by("disk", error)),
+        }
     }
 
     fn remove(&self, name: &EntryName) {
@@ -146,7 +161,7 @@ impl Writer {
 
     /// Moves what a dead owner left here. The order makes a crash harmless: an entry is always in one of both folders.
     /// Names the owner if that was everything.
-    fn take_over(&self, path: &Path) -> io::Result<Option<InstanceId>> {
+    fn take_over(&mut self, path: &Path) -> io::Result<Option<InstanceId>> {
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if hidden || super::owner::lives(path) {
             return Ok(None);
@@ -160,7 +175,7 @@ impl Writer {
             let Some(name) = from.file_name() else { continue };
             let to = self.folder.path().join(name);
             fs::rename(&from, &to)?;
-            self.enter(&to);
+            self.enter(to);
             moved += 1;
         }
         if moved > 0 {
@@ -168,19 +183,22 @@ impl Writer {
             tracing::info!(entries = moved, folder = %path.display(), "took over what an instance left that is gone");
         }
         let owner = abandoned.owner();
-        Ok(if abandoned.leave() { owner } else { None })
+        Ok(if abandoned.leave() && self.unread.is_empty() { owner } else { None })
     }
 
-    /// Enters one file into the ledger, or puts it aside.
-    fn enter(&self, path: &Path) {
-        let Some(name) = entry_name(path) else { return };
-        match read_bounded(path) {
+    /// Enters one file into the ledger, or puts it aside; what cannot be read is tried again later.
+    fn enter(&mut self, path: PathBuf) {
+        let Some(name) = entry_name(&path) else { return };
+        match read_bounded(&path) {
             Ok(bytes) => match entry::decode(&bytes) {
                 Some(entry) => self.ledger.add(name, entry.key, bytes.len() as u64),
                 None => self.quarantine(&name),
             },
             Err(error) => {
                 tracing::error!(alarm = "outbox_unavailable", entry = %name, %error, "an entry cannot be read");
+                if error.kind() != io::ErrorKind::NotFound {
+                    self.unread.push(path);
+                }
             }
         }
     }
