@@ -95,14 +95,11 @@ impl Arrears {
     /// The connection as if everything were written down. What it has left behind is not owed any more.
     pub(super) fn settled(&self, key: &ConnectionKey, current: Current) -> Current {
         let Some(debt) = self.of(key) else { return current };
-        let version = current.version;
-        match debt.on(current.clone()) {
-            Some(connection) => Current { connection, version },
-            None => {
-                self.forget(key, &debt);
-                current
-            }
+        if let Some(connection) = debt.on(current.clone()) {
+            return Current { connection, version: current.version };
         }
+        self.forget(key, &debt);
+        current
     }
 
     /// Somebody has written over all that.
