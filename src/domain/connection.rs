@@ -213,23 +213,25 @@ pub struct Renewed {
 // === impl Entry ===
 
 impl Entry {
+    /// The generation of the tokens it has, or had. It never falls.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        match self {
+            Self::Live(connection) => connection.generation,
+            Self::Deleted(tombstone) => tombstone.generation,
+        }
+    }
+
     /// The generation a new consent for this connection begins.
     #[must_use]
     pub fn next_generation(&self) -> Generation {
-        match self {
-            Self::Live(connection) => connection.generation.next(),
-            Self::Deleted(tombstone) => tombstone.generation.next(),
-        }
+        self.generation().next()
     }
 
     /// Deletes the connection, whatever is going on with it.
     #[must_use]
     pub fn deleted(&self, at: Timestamp) -> Self {
-        let generation = match self {
-            Self::Live(connection) => connection.generation,
-            Self::Deleted(tombstone) => tombstone.generation,
-        };
-        Self::Deleted(Tombstone { generation, at })
+        Self::Deleted(Tombstone { generation: self.generation(), at })
     }
 }
 

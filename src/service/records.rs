@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Epochs;
-use super::floor::{Floor, Mark};
+use super::floor::{Floor, Mark, Progress};
 use super::sightings::Sightings;
 use crate::domain::catalog::Catalog;
 use crate::domain::connection::{Connection, Entry, Renewal, Sight};
@@ -107,7 +107,7 @@ impl Records {
         self.note_claim(key, entry);
         let resets = self.floor.resets();
         self.store.put(&Address::Connection(key.clone()), expected, Record { value: sealed, hints }).await?;
-        self.floor.wrote(key, version, resets);
+        self.floor.wrote(key, Progress { version, generation: entry.generation() }, resets);
         Ok(version)
     }
 
@@ -229,7 +229,7 @@ impl Records {
         drawer: &UserDrawer,
     ) -> Result<Option<Loaded>, VaultError> {
         match self.sealer.open(key, stored, Some(drawer)).await {
-            Ok(entry) if self.floor.check(self.floor.mark(key), Some(stored.version)).is_ok() => {
+            Ok(entry) if self.floor.check(self.floor.mark(key), Some(progress(&entry, stored))).is_ok() => {
                 self.note_claim(key, &entry);
                 Ok(Some(Loaded { entry, version: stored.version }))
             }
@@ -261,7 +261,7 @@ impl Records {
         };
         let entry = self.sealer.open(key, stored, drawer).await?;
         // Only a record that opened may raise the floor: anybody who can write to the store can write a high version.
-        self.floor.check(mark, Some(stored.version))?;
+        self.floor.check(mark, Some(progress(&entry, stored)))?;
         self.note_claim(key, &entry);
         Ok(Some(Loaded { entry, version: stored.version }))
     }
@@ -275,6 +275,10 @@ impl Loaded {
     pub const fn expected(&self) -> Expected {
         Expected::Version(self.version)
     }
+}
+
+fn progress(entry: &Entry, stored: &Stored) -> Progress {
+    Progress { version: stored.version, generation: entry.generation() }
 }
 
 fn alarm(record: &impl fmt::Display, error: &VaultError) {

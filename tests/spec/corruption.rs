@@ -7,6 +7,7 @@ use tonic::Code;
 use vault_engine::pb::vault_v1::{GetTokenRequest, StoreTokenRequest};
 
 use crate::harness::{Refused, Setup, Vault, delete, get, spec, status};
+use crate::provider::Answer;
 
 fn on_redis(test: impl AsyncFnOnce(&Vault)) {
     Setup::default().on_redis().run(test);
@@ -122,6 +123,25 @@ fn an_older_version_of_a_record_is_data_loss() {
         let older = drawer.read("plain");
         vault.connect("plain", 3_600).await;
         drawer.write("plain", &older);
+        is_lost(vault, "record_rollback").await;
+    });
+}
+
+#[test]
+fn a_record_that_went_back_and_was_written_again_is_data_loss_where_newer_tokens_were_seen() {
+    on_redis(async |vault| {
+        let older_tokens = vault.connect("plain", 3_600).await;
+        let drawer = vault.drawer("default", "u1");
+        let older = drawer.read("plain");
+        vault.connect("plain", 3_600).await;
+        drawer.write("plain", &older);
+        vault.start_another().await;
+        // Writes twice: that it refreshes, and that it could not.
+        vault.provider().will(Answer::text(503, "busy"));
+        let other = vault.as_engine_of_another("action");
+        other.call(GetTokenRequest { force_refresh: true, ..get("plain") }).await.unwrap_err();
+        let told = other.call(get("plain")).await.unwrap();
+        assert_eq!(told.access_token, older_tokens.access, "the other instance has never seen newer ones");
         is_lost(vault, "record_rollback").await;
     });
 }
