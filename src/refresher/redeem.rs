@@ -36,6 +36,7 @@ impl Refresher {
     pub(super) async fn redeem(&self, flight: &Flight, mut claimed: Claimed<'_>) -> RenewalOutcome {
         let began = Instant::now();
         let (key, room) = (flight.key(), claimed.room.take());
+        tracing::debug!(record = %key, "a platform is asked");
         let mut verdict = self.ask(&claimed).await;
         if matches!(verdict, Verdict::Dead(_)) && claimed.platform.profile.refresh.confirm {
             tokio::time::sleep(SECOND_OPINION).await;

@@ -49,12 +49,18 @@ mod provider;
 #[path = "../support/redis.rs"]
 #[expect(dead_code, reason = "shared with suites that need more of it")]
 mod redis_server;
+#[cfg(feature = "redis")]
+#[path = "../support/redis_shapes.rs"]
+#[expect(dead_code, reason = "shared with suites that need more of it")]
+mod redis_shapes;
 #[path = "../support/relay.rs"]
 #[expect(dead_code, reason = "shared with suites that need more of it")]
 mod relay;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 #[path = "../support/started.rs"]
 mod started;
+#[path = "../support/vault_log.rs"]
+mod vault_log;
 
 use std::process::ExitCode;
 use std::sync::Arc;

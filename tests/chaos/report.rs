@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::say;
+use crate::world::Lost;
 
 /// What came out of one case over one store.
 #[derive(Debug, Default)]
@@ -15,8 +16,8 @@ pub(crate) struct Report {
     pub(crate) refreshes: Option<usize>,
     /// Grants that are alive at the end, of so many.
     pub(crate) alive: Option<(usize, usize)>,
-    /// Grants that are lost through nobody's fault, because their answer had reached nobody; they are among the dead.
-    pub(crate) excused: usize,
+    /// Grants that are lost through no fault of the vault's, and why; they are among the dead.
+    pub(crate) excused: Vec<(usize, &'static str)>,
     /// The longest time until an instance served again.
     pub(crate) recovery: Option<Duration>,
     /// The promises that were not kept.
@@ -54,6 +55,12 @@ impl Report {
         self.must(alive == of, || format!("{} of {of} grants are lost", of - alive));
     }
 
+    /// The same where it is known which are lost.
+    pub(crate) fn none_lost(&mut self, lost: &[Lost], of: usize) {
+        self.alive = Some((of - lost.len(), of));
+        self.must(lost.is_empty(), || format!("{} of {of} grants are lost: {lost:?}", lost.len()));
+    }
+
     /// Notes how long it took to serve again.
     pub(crate) fn recovered(&mut self, took: Duration, bound: Duration) {
         self.recovery = Some(took);
@@ -72,9 +79,11 @@ impl Row {
         let Report { done, calls, refreshes, alive, recovery, broken, excused, .. } = &self.report;
         let seconds = |duration: Duration| format!("{:.1} s", duration.as_secs_f64());
         let known = |value: Option<String>| value.unwrap_or_default();
-        let lost = self.report.lost().map(|lost| match excused {
-            0 => lost.to_string(),
-            _ => format!("{lost} ({excused} on the wire)"),
+        let excused: Vec<String> =
+            excused.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}")).collect();
+        let lost = self.report.lost().map(|lost| match &*excused {
+            [] => lost.to_string(),
+            _ => format!("{lost} ({})", excused.join(", ")),
         });
         [
             self.case.clone(),

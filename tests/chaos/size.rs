@@ -19,6 +19,8 @@ pub(crate) struct Size {
     pub(crate) calls: usize,
     /// How long clients write and read the one record.
     pub(crate) register: Duration,
+    /// Whether every case runs over every shape of a store, or what is not about its servers over one shape of each.
+    pub(crate) every_shape: bool,
     /// Cases that run at the same time.
     pub(crate) lanes: usize,
 }
@@ -31,6 +33,7 @@ pub(crate) const SHORT: Size = Size {
     kills: 4,
     calls: 2_000,
     register: Duration::from_secs(10),
+    every_shape: false,
     lanes: 2,
 };
 
@@ -42,5 +45,6 @@ pub(crate) const LONG: Size = Size {
     kills: 60,
     calls: 100_000,
     register: Duration::from_secs(600),
+    every_shape: true,
     lanes: 1,
 };

@@ -1,10 +1,10 @@
 // What the token endpoint saw, one entry for each request in order of arrival. Tokens appear as fingerprints only.
 //
-//   {seq, client, grant_type, grant, presented, issued, outcome, error, detail, delivered, delivered_at, judged_at}
+//   {seq, client, grant_type, grant, presented, issued, outcome, error, detail, delivered, delivered_at}
 //
 // `outcome` is `pending`, `ok` or `refused` when the provider judged the request, and `scripted`, `dropped` or
-// `abandoned` (see faults.mjs) when it never did. `delivered` says whether a whole answer went out, `delivered_at` when, and
-// `judged_at` when the provider had rotated or refused (Unix time in milliseconds).
+// `abandoned` (see faults.mjs) when it never did. `delivered` says whether a whole answer went out, and `delivered_at` when
+// (Unix time in milliseconds).
 
 export class TokenLog {
   entries = [];
@@ -31,7 +31,6 @@ export class TokenLog {
       detail: null,
       delivered: false,
       delivered_at: null,
-      judged_at: null,
     };
     this.entries.push(entry);
     this.#byRequest.set(req, entry);
@@ -53,7 +52,6 @@ export class TokenLog {
       outcome: error ? 'refused' : 'ok',
       error: error ? (error.error ?? 'server_error') : null,
       detail: error ? (error.error_detail ?? error.message ?? null) : null,
-      judged_at: Date.now(),
     });
     this.#count('judged');
   }

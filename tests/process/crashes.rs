@@ -12,6 +12,7 @@ use crate::grants::assert_alive;
 use crate::installation::Installation;
 use crate::oidc::{Fault, Oidc, Outcome, POST};
 use crate::redis_server::{RedisOptions, RedisServer};
+use crate::vault_log::users_of;
 
 /// Claims run out soon, and nobody is waited for who is not coming.
 const SOON: &str = "refresh: { lease_seconds: 5 }\noutbox: { handover_seconds: 0 }\nlog: { level: debug }\n";
@@ -140,7 +141,7 @@ enum Moment {
 
 /// Refreshes that are answered one after the other, until `after` of them have come so far.
 async fn killed_in_the_middle(installation: &Installation, provider: &Oidc, after: usize, moment: Moment) -> Round {
-    let (vault, caller) = installation.serve("a").await;
+    let (mut vault, caller) = installation.serve("a").await;
     let log = provider.log().await;
     let (seen, judged) = (log.len(), log.iter().filter(|request| request.client.is_some()).count());
     let grants = provider.grants(POST, GRANTS).await;
@@ -165,8 +166,8 @@ async fn killed_in_the_middle(installation: &Installation, provider: &Oidc, afte
     let log = provider.log().await.split_off(seen);
     let mut round = Round {
         rotated: log.iter().filter(|request| request.outcome == Outcome::Ok).count(),
-        arrived: users_of(&said, "a platform has answered"),
-        on_disk: users_of(&said, "an answer is on disk"),
+        arrived: users_of(&said, "a platform has answered").into_iter().collect(),
+        on_disk: users_of(&said, "an answer is on disk").into_iter().collect(),
         lost: BTreeSet::new(),
     };
 
@@ -206,14 +207,6 @@ async fn whatever_the_moment_of_a_kill_no_answer_is_lost_that_had_arrived() {
          {lost} lost, {between} of them after the answer had arrived"
     );
     assert!(on_disk > 0, "the kills came too early to prove anything");
-}
-
-/// The users of the log lines with this message.
-fn users_of(log: &str, message: &str) -> BTreeSet<String> {
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let records =
-        lines.filter(|line| line["message"] == message).map(|line| line["record"].as_str().unwrap().to_owned());
-    records.map(|record| record.split_once(':').unwrap().0.to_owned()).collect()
 }
 
 #[tokio::test]

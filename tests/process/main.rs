@@ -36,3 +36,6 @@ mod process;
 mod redis_server;
 #[path = "../support/started.rs"]
 mod started;
+#[path = "../support/vault_log.rs"]
+#[expect(dead_code, reason = "shared with suites that need more of it")]
+mod vault_log;

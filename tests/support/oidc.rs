@@ -59,8 +59,6 @@ pub(crate) struct SeenRequest {
     pub(crate) delivered: bool,
     /// When its answer had left, in Unix milliseconds.
     pub(crate) delivered_at: Option<u64>,
-    /// When it rotated or refused, in milliseconds of the Unix clock.
-    pub(crate) judged_at: Option<u64>,
 }
 
 /// What became of a request to the token endpoint.

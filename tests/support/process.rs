@@ -165,7 +165,7 @@ impl Running {
     }
 
     /// Ends it as a power cut would, and tells all it wrote to its standard error before.
-    pub(crate) async fn last_words(mut self) -> String {
+    pub(crate) async fn last_words(&mut self) -> String {
         self.kill().await;
         self.stderr.until_the_end().await
     }
@@ -196,8 +196,8 @@ impl Output {
         self.lines.lock().unwrap().join("\n")
     }
 
-    async fn until_the_end(self) -> String {
-        tokio::time::timeout(PATIENCE, self.reader).await.unwrap().unwrap();
+    async fn until_the_end(&mut self) -> String {
+        tokio::time::timeout(PATIENCE, &mut self.reader).await.unwrap().unwrap();
         self.lines.lock().unwrap().join("\n")
     }
 }

@@ -137,6 +137,11 @@ impl RedisServer {
         self.child = launch(self.directory.path(), self.role).unwrap();
     }
 
+    /// Whether anybody takes connections there: nobody does where it was killed.
+    pub(crate) fn is_reachable(&self) -> bool {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
+    }
+
     /// Asks as an operator with all rights; the answer as text, without its type.
     pub(crate) fn ask(&self, command: &[&[u8]]) -> String {
         self.try_ask(command).unwrap_or_else(|refusal| panic!("the operator was told `{refusal}`"))

@@ -1,4 +1,4 @@
-//! Several real servers together: a primary with a replica that sentinels watch, and a cluster.
+//! Several real servers together: a primary with replicas that sentinels watch, and a cluster.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test harness fails by panicking")]
 
@@ -13,7 +13,7 @@ use super::redis_server::{RedisOptions, RedisServer};
 /// What the sentinels call their primary.
 pub(crate) const MASTER_NAME: &str = "vault";
 
-/// A primary, a replica, and three sentinels.
+/// A primary, its replicas, and three sentinels.
 #[derive(Debug)]
 pub(crate) struct Watched {
     pub(crate) servers: Vec<RedisServer>,
@@ -32,13 +32,20 @@ pub(crate) struct Shared<T>(Mutex<Weak<T>>);
 // === impl Watched ===
 
 impl Watched {
-    /// Starts them and waits until all know of all. The sentinels want this password, if any.
+    /// Starts them, with one replica, and waits until all know of all. The sentinels want this password, if any.
     pub(crate) async fn start(password: Option<&str>) -> Self {
+        Self::start_with(1, password).await
+    }
+
+    /// The same with so many replicas.
+    pub(crate) async fn start_with(replicas: usize, password: Option<&str>) -> Self {
         let durable = RedisOptions { durable: true, ..RedisOptions::default() };
         let primary = RedisServer::start_with(durable, |_| "repl-diskless-sync-delay 0\n".to_owned());
         let port = primary.port();
-        let replica =
-            RedisServer::start_with(durable, |_| format!("repl-diskless-sync-delay 0\nreplicaof 127.0.0.1 {port}\n"));
+        let replica = |_| {
+            RedisServer::start_with(durable, |_| format!("repl-diskless-sync-delay 0\nreplicaof 127.0.0.1 {port}\n"))
+        };
+        let servers: Vec<_> = std::iter::once(primary).chain((0..replicas).map(replica)).collect();
         let access = password.map(|it| format!("requirepass {it}\nsentinel sentinel-pass {it}\n")).unwrap_or_default();
         let lines = format!(
             "sentinel monitor {MASTER_NAME} 127.0.0.1 {port} 2\nsentinel down-after-milliseconds {MASTER_NAME} 1000\n\
@@ -48,31 +55,40 @@ impl Watched {
         if password.is_none() {
             eventually("all sentinels know of all", async || {
                 let informed = |sentinel: &RedisServer| {
-                    sentinel.ask(&[b"INFO", b"sentinel"]).contains("status=ok") && knows_all(sentinel)
+                    sentinel.ask(&[b"INFO", b"sentinel"]).contains("status=ok") && knows_all(sentinel, replicas)
                 };
                 sentinels.iter().all(informed).then_some(())
             })
             .await;
         }
-        eventually("the replica copies the primary", async || {
-            replica.ask(&[b"INFO", b"replication"]).contains("master_link_status:up").then_some(())
+        eventually("all replicas copy the primary", async || {
+            let copies =
+                |server: &RedisServer| server.ask(&[b"INFO", b"replication"]).contains("master_link_status:up");
+            servers.iter().skip(1).all(copies).then_some(())
         })
         .await;
-        Self { servers: vec![primary, replica], sentinels }
+        Self { servers, sentinels }
     }
 
     /// Waits until the sentinels have made this server the primary.
     pub(crate) async fn promoted(&self, number: usize) {
+        eventually("the replica is promoted", async || self.is_primary(number).then_some(())).await;
+    }
+
+    /// The number of the primary, if most sentinels name a server that is one.
+    pub(crate) fn primary(&self) -> Option<usize> {
+        (0..self.servers.len()).find(|number| self.is_primary(*number))
+    }
+
+    fn is_primary(&self, number: usize) -> bool {
         let server = &self.servers[number];
-        let address = format!("address=127.0.0.1:{}", server.port());
-        eventually("the replica is promoted", async || {
-            let replication = server.try_ask(&[b"INFO", b"replication"]).unwrap_or_default();
-            let is_primary = replication.contains("role:master");
-            let known =
-                self.sentinels.iter().filter(|sentinel| sentinel.ask(&[b"INFO", b"sentinel"]).contains(&address));
-            (is_primary && known.count() >= 2).then_some(())
-        })
-        .await;
+        let address = format!("address=127.0.0.1:{},", server.port());
+        let names_it = |sentinel: &&RedisServer| sentinel.ask(&[b"INFO", b"sentinel"]).contains(&address);
+        let named = self.sentinels.iter().filter(names_it).count() * 2 > self.sentinels.len();
+        // Whom nobody names may be dead, or hang.
+        named
+            && server.is_reachable()
+            && server.try_ask(&[b"INFO", b"replication"]).is_ok_and(|told| told.contains("role:master"))
     }
 }
 
@@ -125,12 +141,7 @@ impl Nodes {
 
     /// The number of the node that has this slot.
     pub(crate) fn owner_of(&self, slot: u16) -> usize {
-        let has = |node: &RedisServer| {
-            let table = node.ask(&[b"CLUSTER", b"NODES"]);
-            let myself = table.lines().find(|line| line.contains("myself,master"));
-            myself.is_some_and(|line| line.split(' ').skip(8).any(|range| contains(range, slot)))
-        };
-        self.nodes.iter().position(has).unwrap()
+        self.nodes.iter().position(|node| claims(&node.ask(&[b"CLUSTER", b"NODES"]), slot)).unwrap()
     }
 
     /// The name the nodes have for one of them.
@@ -158,12 +169,18 @@ impl<T> Shared<T> {
     }
 }
 
-fn knows_all(sentinel: &RedisServer) -> bool {
-    sentinel.ask(&[b"INFO", b"sentinel"]).contains("slaves=1,sentinels=3")
+fn knows_all(sentinel: &RedisServer, replicas: usize) -> bool {
+    sentinel.ask(&[b"INFO", b"sentinel"]).contains(&format!("slaves={replicas},sentinels=3"))
+}
+
+/// Whether the node that wrote this table says that it has this slot itself.
+pub(crate) fn claims(table: &str, slot: u16) -> bool {
+    let mut own = table.lines().filter(|line| line.contains("myself,master"));
+    own.any(|line| line.split(' ').skip(8).any(|range| contains(range, slot)))
 }
 
 /// Whether a range of slots, as a node writes it, contains this one.
-pub(crate) fn contains(range: &str, slot: u16) -> bool {
+fn contains(range: &str, slot: u16) -> bool {
     let (from, to) = range.split_once('-').unwrap_or((range, range));
     from.parse().is_ok_and(|from: u16| to.parse().is_ok_and(|to| (from..=to).contains(&slot)))
 }

@@ -113,7 +113,7 @@ impl Writer {
         let path = self.path(&name, WAITING);
         match create(&path, &bytes) {
             Ok(file) => {
-                tracing::debug!(microseconds = microseconds(receipt.asked_at), "an answer survives this process");
+                tracing::debug!(record = %key, microseconds = microseconds(receipt.asked_at), "an answer survives this process");
                 self.ledger.add(name, key, bytes.len() as u64);
                 self.syncer.give(Unsynced { file, receipt }, &self.ledger);
             }

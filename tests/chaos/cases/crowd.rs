@@ -64,7 +64,7 @@ async fn crowd(setting: Setting, judge: Box<dyn Judge>, records: usize, callers_
     report.must(expired == 0, || format!("{expired} records were handed out expired"));
     report.must((seen.granted, seen.refused, seen.revoked) == (records, 0, 0), || format!("the judge saw {seen:?}"));
     setting.tell("is everybody alive?");
-    report.all_alive(records - dead(&callers, &users).await.len(), records);
+    report.none_lost(&dead(&callers, &users).await, records);
     report
 }
 

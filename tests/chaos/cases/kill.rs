@@ -1,10 +1,13 @@
 //! Instances are killed (SIGKILL) at random moments under load, again and again.
 //!
-//! What an instance had stored is there. Before a judge that answers twice nothing is lost at all. Before one that does
-//! not, a grant is lost when the judge had rotated and the instance died before it stored the answer: nobody has the new
-//! token. Such a loss is excused when it is proven: the judge's last answer about that grant was on its way at a kill.
+//! What an instance had stored is there, and so is every answer it had written to its disk. Before a judge that answers
+//! twice nothing is lost at all. Before one that does not, a grant is lost when the judge had rotated and the instance died
+//! before it had written the answer: nobody has the new token. Such a loss is excused when it is proven: the judge gave one
+//! answer more than the instances have written, the log of an instance that was killed ends in the middle of a refresh of
+//! that grant, and no instance has given an answer up.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use tonic::Code;
 
@@ -12,6 +15,7 @@ use super::Setting;
 use super::load::{Load, Pace};
 use crate::judge::{self, Judge};
 use crate::report::Report;
+use crate::vault_log::{self, Stage};
 use crate::world::{World, dead, store_expired};
 
 /// Callers who mostly want another token, so that there is always a refresh on its way.
@@ -20,8 +24,8 @@ const PACE: Pace = Pace { callers: 12, every: Duration::from_millis(60), limit: 
 /// Within which an instance serves again that was started again.
 const RECOVERY: Duration = Duration::from_secs(10);
 
-/// How long before a kill an answer may have been given that was not stored by then.
-const ON_THE_WIRE: Duration = Duration::from_secs(1);
+/// Claims run out soon, and a dead owner is waited for a little longer than it takes to start it again.
+const SETTINGS: &str = "refresh: { lease_seconds: 5 }\noutbox: { handover_seconds: 12 }\nlog: { level: debug }\n";
 
 pub(super) async fn before_a_strict_judge(setting: Setting) -> Report {
     kill(setting, judge::strict().await).await
@@ -32,23 +36,17 @@ pub(super) async fn before_a_gracious_judge(setting: Setting) -> Report {
 }
 
 async fn kill(setting: Setting, judge: Box<dyn Judge>) -> Report {
-    let mut world = World::begin(
-        setting.kind,
-        &[judge.platform()],
-        "refresh: { lease_seconds: 5 }\noutbox: { handover_seconds: 10 }\n",
-    )
-    .await;
+    let mut world = World::begin(setting.kind, &[judge.platform()], SETTINGS).await;
     let grants = judge.grants(setting.size.grants).await;
     store_expired(&world.callers()[0], &grants).await;
     let users: Vec<String> = grants.into_iter().map(|(user, _)| user).collect();
     let load = Load::begin(world.callers(), &users, PACE);
-    let (mut kills, mut slowest) = (Vec::new(), Duration::ZERO);
+    let (mut evidence, mut slowest) = (Evidence::default(), Duration::ZERO);
     for n in 0..setting.size.kills {
         load.goes_on(Duration::from_millis(500 + random() % 1_000)).await;
         let doomed = n % world.instances.len();
-        world.instances[doomed].vault.kill().await;
-        kills.push(unix_millis());
         let began = std::time::Instant::now();
+        evidence.of_a_dead(&world.kill(doomed).await);
         world.restart(doomed, &[]).await;
         load.replace(doomed, world.instances[doomed].caller.clone()).await;
         let asked_again = world.recovery(RECOVERY).await;
@@ -58,6 +56,8 @@ async fn kill(setting: Setting, judge: Box<dyn Judge>) -> Report {
     load.goes_on(Duration::from_secs(1)).await;
     let (calls, tally) = (load.calls(), load.take_tally());
     load.end().await;
+    let dead = dead(&world.callers(), &users).await;
+    world.instances.iter().for_each(|instance| evidence.of_a_living(&instance.vault.stderr()));
 
     let seen = judge.seen().await;
     let mut report = Report { calls, refreshes: Some(seen.granted + seen.refused), ..Report::default() };
@@ -70,41 +70,115 @@ async fn kill(setting: Setting, judge: Box<dyn Judge>) -> Report {
     };
     let others = tally.refused_otherwise(expected);
     report.must(others.is_empty(), || format!("callers were refused: {}", others.join(", ")));
-    let dead = dead(&world.callers(), &users).await;
-    let answered: Vec<Option<u64>> = dead.iter().map(|user| seen.last_granted.get(user).copied()).collect();
-    let on_the_wire: Vec<Duration> = answered.iter().filter_map(|at| exposure((*at)?, &kills)).collect();
-    let widest = on_the_wire.iter().max().copied().unwrap_or_default();
+    let mistakes = mistakes();
+    report.must(mistakes.is_empty(), || format!("the evidence itself is wrong about these: {mistakes:?}"));
+    let mut excused = BTreeMap::from([("not arrived", 0), ("not written", 0)]);
+    for lost in &dead {
+        match evidence.excuse(&lost.user, &seen.granted_to) {
+            Ok(excuse) => *excused.entry(excuse).or_default() += 1,
+            Err(why) => report.must(false, || format!("{lost:?}: {why}")),
+        }
+    }
     report.done = format!(
-        "{} instances, {} kills at random moments; {}",
+        "{} instances, {} kills at random moments; {} refreshes cut off before their answer arrived, {} before it was written",
         world.instances.len(),
-        kills.len(),
-        if on_the_wire.is_empty() {
-            "no answer was lost".to_owned()
-        } else {
-            format!("answers lost up to {widest:.0?} old")
-        },
+        setting.size.kills,
+        evidence.cut_off_at(Stage::Asked),
+        evidence.cut_off_at(Stage::Arrived),
     );
     report.alive = Some((users.len() - dead.len(), users.len()));
-    report.excused = on_the_wire.len();
-    report.must(dead.len() == on_the_wire.len(), || {
-        format!(
-            "{dead:?} are lost, {} of them excused; answered at {answered:?}, killed at {kills:?}",
-            on_the_wire.len()
-        )
-    });
+    report.excused = excused.into_iter().map(|(why, count)| (count, why)).collect();
     report.recovered(slowest, RECOVERY);
     report
 }
 
-/// How long before the next kill this answer was given, if it may have been on its way then.
-fn exposure(answered_at: u64, kills: &[u64]) -> Option<Duration> {
-    let next = kills.iter().find(|kill| **kill + 50 >= answered_at)?;
-    let before = Duration::from_millis(next.saturating_sub(answered_at));
-    (before <= ON_THE_WIRE).then_some(before)
+/// What the logs of all instances tell about answers, by user.
+#[derive(Default)]
+struct Evidence {
+    /// How many were written to a disk.
+    written: BTreeMap<String, usize>,
+    /// How far refreshes had come that were cut off by a kill before their answer was written.
+    cut: BTreeMap<String, Vec<Stage>>,
+    /// Whose answer somebody did not wait for, or could not read.
+    given_up: BTreeSet<String>,
 }
 
-fn unix_millis() -> u64 {
-    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+// === impl Evidence ===
+
+impl Evidence {
+    fn of_a_dead(&mut self, log: &str) {
+        self.of_a_living(log);
+        for (user, stage) in vault_log::stages(log).into_iter().filter(|(_, stage)| *stage != Stage::Written) {
+            self.cut.entry(user).or_default().push(stage);
+        }
+    }
+
+    fn of_a_living(&mut self, log: &str) {
+        for user in vault_log::users_of(log, "an answer survives this process") {
+            *self.written.entry(user).or_default() += 1;
+        }
+        let in_doubt = |line: &serde_json::Value| {
+            line["message"] == "a refresh failed"
+                && ["provider_outage", "malformed_answer"].iter().any(|reason| line["reason"] == *reason)
+        };
+        self.given_up.extend(vault_log::lines(log).filter(in_doubt).map(|line| vault_log::user_of(&line)));
+    }
+
+    /// Why nobody is to blame for the loss of this user's grant; otherwise, what speaks against it.
+    fn excuse(&self, user: &str, granted_to: &BTreeMap<String, usize>) -> Result<&'static str, String> {
+        let granted = granted_to.get(user).copied().unwrap_or_default();
+        let written = self.written.get(user).copied().unwrap_or_default();
+        let cut = self.cut.get(user).map(Vec::as_slice).unwrap_or_default();
+        let facts = || format!("{granted} answers were given and {written} written; kills cut off {cut:?}");
+        if self.given_up.contains(user) {
+            return Err(format!("an instance that lived did not take an answer; {}", facts()));
+        }
+        if granted != written + 1 {
+            return Err(facts());
+        }
+        if cut.contains(&Stage::Arrived) {
+            Ok("not written")
+        } else if cut.contains(&Stage::Asked) {
+            Ok("not arrived")
+        } else {
+            Err(facts())
+        }
+    }
+
+    fn cut_off_at(&self, stage: Stage) -> usize {
+        self.cut.values().flatten().filter(|one| **one == stage).count()
+    }
+}
+
+/// What the evidence makes of made-up logs; whatever it gets wrong.
+fn mistakes() -> Vec<&'static str> {
+    const ASKED: &str = "a platform is asked";
+    const ANSWERED: &str = "a platform has answered";
+    const WRITTEN: &str = "an answer survives this process";
+    const FAILED: &str = "a refresh failed";
+    type Known = (&'static str, Option<&'static str>, &'static [&'static str], &'static [&'static str], usize);
+    // What a dead instance wrote, what a living one wrote, and how many answers the judge gave.
+    let known: [Known; 7] = [
+        ("not arrived", Some("not arrived"), &[ASKED], &[], 1),
+        ("not written", Some("not written"), &[ASKED, ANSWERED], &[], 1),
+        ("not arrived after one that was", Some("not arrived"), &[ASKED, ANSWERED, WRITTEN, ASKED], &[], 2),
+        ("written", None, &[ASKED, ANSWERED, WRITTEN], &[], 1),
+        ("written, and never asked again", None, &[ASKED, ANSWERED, WRITTEN, ASKED], &[], 1),
+        ("nobody was killed", None, &[], &[ASKED], 1),
+        ("given up by who lived", None, &[ASKED], &[ASKED, FAILED], 1),
+    ];
+    let log = |messages: &[&str]| {
+        let line =
+            |message| serde_json::json!({ "message": message, "record": "ada:judge", "reason": "provider_outage" });
+        messages.iter().map(|message| line(message).to_string()).collect::<Vec<_>>().join("\n")
+    };
+    let is_wrong = |(_, excuse, dead, living, granted): &Known| {
+        let mut evidence = Evidence::default();
+        evidence.of_a_dead(&log(dead));
+        evidence.of_a_living(&log(living));
+        evidence.excuse("ada", &BTreeMap::from([("ada".to_owned(), *granted)])).ok() != *excuse
+    };
+    known.iter().filter(|one| is_wrong(one)).map(|(name, ..)| *name).collect()
 }
 
 /// A number nobody knows before.

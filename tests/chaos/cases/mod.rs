@@ -3,9 +3,12 @@
 mod cancelled;
 mod crowd;
 mod deletion;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod kill;
 mod late;
 mod load;
+mod lost_writes;
 mod outage;
 mod platform;
 mod register;
@@ -29,11 +32,15 @@ struct Case {
 enum Over {
     /// All of them.
     Every,
+    /// All of them in the long form; in the short one, one shape of each.
+    EveryDriver,
     /// One that several instances share, because the store is not what it is about.
     One,
     /// Those that three instances share, and that can be out of reach for one of them.
     Partitioned,
-    /// All of them, once for each trouble they can be in.
+    /// Those that go on with another server when one is gone.
+    Replicated,
+    /// All of them, once for each trouble that callers feel.
     EveryTrouble,
 }
 
@@ -55,22 +62,25 @@ pub(crate) struct Planned {
 }
 
 const CASES: &[Case] = &[
-    Case { name: "crowd", over: Over::Every, run: |setting| Box::pin(crowd::before_a_strict_judge(setting)) },
+    Case { name: "crowd", over: Over::EveryDriver, run: |setting| Box::pin(crowd::before_a_strict_judge(setting)) },
     Case { name: "crowd, gracious", over: Over::One, run: |setting| Box::pin(crowd::before_a_gracious_judge(setting)) },
-    Case { name: "kill", over: Over::Every, run: |setting| Box::pin(kill::before_a_strict_judge(setting)) },
+    Case { name: "kill", over: Over::EveryDriver, run: |setting| Box::pin(kill::before_a_strict_judge(setting)) },
     Case { name: "kill, gracious", over: Over::One, run: |setting| Box::pin(kill::before_a_gracious_judge(setting)) },
+    #[cfg(feature = "failpoints")]
+    Case { name: "kill at failpoints", over: Over::EveryDriver, run: |setting| Box::pin(failpoints::run(setting)) },
     Case { name: "outage", over: Over::EveryTrouble, run: |setting| Box::pin(outage::run(setting)) },
+    Case { name: "lost writes", over: Over::Replicated, run: |setting| Box::pin(lost_writes::run(setting)) },
     Case { name: "platform in trouble", over: Over::One, run: |setting| Box::pin(platform::run(setting)) },
     Case { name: "late owner", over: Over::Partitioned, run: |setting| Box::pin(late::run(setting)) },
-    Case { name: "deletion", over: Over::Every, run: |setting| Box::pin(deletion::run(setting)) },
-    Case { name: "cancelled callers", over: Over::Every, run: |setting| Box::pin(cancelled::run(setting)) },
+    Case { name: "deletion", over: Over::EveryDriver, run: |setting| Box::pin(deletion::run(setting)) },
+    Case { name: "cancelled callers", over: Over::EveryDriver, run: |setting| Box::pin(cancelled::run(setting)) },
     Case { name: "register", over: Over::Every, run: |setting| Box::pin(register::run(setting)) },
 ];
 
 /// Everything there is to run.
 pub(crate) fn plan(size: Size) -> impl Iterator<Item = Planned> {
     CASES.iter().flat_map(move |case| {
-        let settings = case.over.settings();
+        let settings = case.over.settings(size);
         settings.into_iter().map(move |(kind, trouble)| Planned {
             setting: Setting { kind, trouble, size, case: case.name },
             run: case.run,
@@ -81,22 +91,36 @@ pub(crate) fn plan(size: Size) -> impl Iterator<Item = Planned> {
 // === impl Over ===
 
 impl Over {
-    fn settings(self) -> Vec<(&'static Kind, Option<Trouble>)> {
+    fn settings(self, size: Size) -> Vec<(&'static Kind, Option<Trouble>)> {
         match self {
             Self::Every => KINDS.iter().map(|kind| (kind, None)).collect(),
+            Self::EveryDriver => {
+                let wanted = |kind: &&Kind| size.every_shape || kind.own_driver;
+                KINDS.iter().filter(wanted).map(|kind| (kind, None)).collect()
+            }
             Self::One => {
                 let one = KINDS.iter().find(|kind| kind.instances > 1).or(KINDS.first());
                 one.into_iter().map(|kind| (kind, None)).collect()
             }
-            Self::Partitioned => {
-                let cut = |kind: &&Kind| kind.instances >= 3 && kind.troubles.contains(&Trouble::Partitioned);
-                KINDS.iter().filter(cut).map(|kind| (kind, None)).collect()
-            }
+            Self::Partitioned => shared_and(Trouble::Partitioned),
+            Self::Replicated => shared_and(Trouble::FailedOver),
             Self::EveryTrouble => {
-                KINDS.iter().flat_map(|kind| kind.troubles.iter().map(move |one| (kind, Some(*one)))).collect()
+                let wanted = move |kind: &'static Kind, one: Trouble| match one {
+                    Trouble::Lagging => false,
+                    Trouble::Down => size.every_shape || kind.own_driver,
+                    Trouble::Paused | Trouble::Slow | Trouble::Partitioned | Trouble::FailedOver => true,
+                };
+                let felt = move |kind: &'static Kind| kind.troubles.iter().filter(move |one| wanted(kind, **one));
+                KINDS.iter().flat_map(|kind| felt(kind).map(move |one| (kind, Some(*one)))).collect()
             }
         }
     }
+}
+
+/// The kinds that three instances share, and that can be in this trouble.
+fn shared_and(trouble: Trouble) -> Vec<(&'static Kind, Option<Trouble>)> {
+    let can = |kind: &&Kind| kind.instances >= 3 && kind.troubles.contains(&trouble);
+    KINDS.iter().filter(can).map(|kind| (kind, None)).collect()
 }
 
 // === impl Setting ===

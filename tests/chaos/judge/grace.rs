@@ -71,6 +71,6 @@ impl Judge for Grace {
         }
         let answer = self.http.get(format!("{}/_stats", self.origin)).send().await.unwrap();
         let Stats { granted, refused } = answer.json().await.unwrap();
-        Seen { granted, refused, revoked: 0, last_granted: BTreeMap::new() }
+        Seen { granted, refused, revoked: 0, granted_to: BTreeMap::new() }
     }
 }

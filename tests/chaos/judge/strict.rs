@@ -1,4 +1,4 @@
-//! The certified OpenID provider: a refresh token that comes twice ends the grant.
+//! The certified OpenID provider: a refresh token that comes twice ends the grant, unless it is told not to rotate.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -6,23 +6,31 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use super::{Judge, Seen};
-use crate::installation::Platform;
+use crate::installation::{PLATFORM, Platform};
 use crate::oidc::{Oidc, Outcome, POST};
 
 struct Strict {
+    /// What the vault calls it.
+    id: &'static str,
     provider: Oidc,
     /// Whose each grant is.
     users: Mutex<BTreeMap<String, String>>,
 }
 
 pub(super) async fn start() -> Box<dyn Judge> {
-    Box::new(Strict { provider: Oidc::start().await, users: Mutex::default() })
+    Box::new(Strict { id: PLATFORM, provider: Oidc::start().await, users: Mutex::default() })
+}
+
+#[cfg(feature = "failpoints")]
+pub(super) async fn start_lenient() -> Box<dyn Judge> {
+    let provider = Oidc::start_without_rotation().await;
+    Box::new(Strict { id: "lenient", provider, users: Mutex::default() })
 }
 
 #[async_trait]
 impl Judge for Strict {
     fn platform(&self) -> Platform {
-        Platform::judged_by(&self.provider)
+        Platform { id: self.id.to_owned(), ..Platform::judged_by(&self.provider) }
     }
 
     async fn grants(&self, count: usize) -> Vec<(String, String)> {
@@ -43,15 +51,16 @@ impl Judge for Strict {
         let log = self.provider.log().await;
         let users = self.users.lock().unwrap();
         let granted = log.iter().filter(|request| request.outcome == Outcome::Ok);
-        let last_granted = granted
-            .filter_map(|request| Some((users.get(request.grant.as_ref()?)?.clone(), request.judged_at?)))
-            .collect();
+        let mut granted_to = BTreeMap::new();
+        for user in granted.filter_map(|request| users.get(request.grant.as_ref()?)) {
+            *granted_to.entry(user.clone()).or_default() += 1;
+        }
         let count = |number: u64| usize::try_from(number).unwrap();
         Seen {
             granted: count(stats.refreshes_ok),
             refused: count(stats.refreshes_refused),
             revoked: count(stats.grants_revoked),
-            last_granted,
+            granted_to,
         }
     }
 }

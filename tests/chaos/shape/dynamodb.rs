@@ -17,6 +17,7 @@ pub(super) const KIND: Kind = Kind {
     instances: 3,
     troubles: &[Trouble::Slow, Trouble::Partitioned],
     lag: NEAR_CACHE,
+    own_driver: true,
     modesty: 4,
     start: |instances| {
         Box::pin(async move {
@@ -27,7 +28,7 @@ pub(super) const KIND: Kind = Kind {
     },
 };
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Shape for Dynamo {
     fn section(&self, instance: usize) -> String {
         let (table, port) = (&self.table, self.ways.port(instance));

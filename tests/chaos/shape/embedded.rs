@@ -14,11 +14,12 @@ pub(super) const KIND: Kind = Kind {
     instances: 1,
     troubles: &[],
     lag: Duration::ZERO,
+    own_driver: true,
     modesty: 1,
     start: |_| Box::pin(async { Box::new(Embedded(tempfile::tempdir().unwrap())) as Box<dyn Shape> }),
 };
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Shape for Embedded {
     fn section(&self, _: usize) -> String {
         format!("kind: embedded, embedded: {{ path: {} }}", self.0.path().join("vault.redb").display())

@@ -1,5 +1,7 @@
 //! The shapes a store comes in. To add one: a file here that implements [`Shape`], and a line in [`KINDS`].
 
+#[cfg(feature = "redis")]
+mod cluster;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
 mod embedded;
@@ -7,6 +9,8 @@ mod embedded;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "redis")]
+mod sentinel;
 mod ways;
 
 use std::fmt;
@@ -14,6 +18,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
+
+#[cfg(feature = "redis")]
+use crate::redis_server::RedisServer;
 
 /// What can be done to a store while the vault is at work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,16 +33,18 @@ pub(crate) enum Trouble {
     Slow,
     /// The first instance cannot reach it any more; the others can.
     Partitioned,
-    /// The server that takes writes is killed, and another one takes its place.
-    #[expect(dead_code, reason = "for stores of several servers")]
+    /// The server that takes writes is killed, and another one takes its place. Ends by itself.
     FailedOver,
+    /// Nobody has a copy of what is written meanwhile but the server that takes writes. Nobody feels it until that one is
+    /// gone.
+    Lagging,
 }
 
 /// How late the answers of a slow store are: later than anybody waits.
 pub(crate) const SLOWNESS: Duration = Duration::from_secs(5);
 
 /// A running store, with a way to it for each instance.
-#[async_trait]
+#[async_trait(?Send)]
 pub(crate) trait Shape: Send + Sync {
     /// What stands in the `store` section of an instance's configuration.
     fn section(&self, instance: usize) -> String;
@@ -64,19 +73,26 @@ pub(crate) struct Kind {
     pub(crate) troubles: &'static [Trouble],
     /// How old an answer may be that is given without asking the store, because another instance wrote meanwhile.
     pub(crate) lag: Duration,
+    /// Whether it is a driver of its own, and not another shape of servers whose driver is in the list already. Of those,
+    /// the short form runs what is about their servers.
+    pub(crate) own_driver: bool,
     /// A crowd before it is so many times smaller than elsewhere, because its server here is no match for one.
     pub(crate) modesty: usize,
     pub(crate) start: fn(instances: usize) -> Starting,
 }
 
 /// A store that is being started.
-pub(crate) type Starting = Pin<Box<dyn Future<Output = Box<dyn Shape>> + Send>>;
+pub(crate) type Starting = Pin<Box<dyn Future<Output = Box<dyn Shape>>>>;
 
 /// All kinds this build has.
 pub(crate) const KINDS: &[Kind] = &[
     embedded::KIND,
     #[cfg(feature = "redis")]
     redis::KIND,
+    #[cfg(feature = "redis")]
+    sentinel::KIND,
+    #[cfg(feature = "redis")]
+    cluster::KIND,
     #[cfg(feature = "postgres")]
     postgres::KIND,
     #[cfg(feature = "dynamodb")]
@@ -87,6 +103,21 @@ pub(crate) const KINDS: &[Kind] = &[
 #[cfg(any(feature = "dynamodb", feature = "postgres", feature = "redis"))]
 const NEAR_CACHE: Duration = Duration::from_secs(1);
 
+/// From now on, no replica gets what this primary acknowledges, however hard it tries.
+#[cfg(feature = "redis")]
+fn forsake_replicas(primary: &RedisServer) {
+    primary.ask(&[b"ACL", b"SETUSER", b"default", b"-psync", b"-sync"]);
+    primary.ask(&[b"CLIENT", b"KILL", b"TYPE", b"replica"]);
+}
+
+/// Replicas get everything again, unless the primary is gone.
+#[cfg(feature = "redis")]
+fn take_replicas(primary: &RedisServer) {
+    if primary.is_reachable() {
+        primary.ask(&[b"ACL", b"SETUSER", b"default", b"+psync", b"+sync"]);
+    }
+}
+
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -94,7 +125,8 @@ impl fmt::Display for Trouble {
             Self::Paused => "paused",
             Self::Slow => "slow",
             Self::Partitioned => "partitioned",
-            Self::FailedOver => "failed over",
+            Self::FailedOver => "failover",
+            Self::Lagging => "lagging",
         })
     }
 }

@@ -23,6 +23,7 @@ pub(super) const KIND: Kind = Kind {
     instances: 3,
     troubles: &[Trouble::Down, Trouble::Paused, Trouble::Slow, Trouble::Partitioned],
     lag: NEAR_CACHE,
+    own_driver: true,
     modesty: 1,
     start: |instances| {
         Box::pin(async move {
@@ -37,7 +38,7 @@ pub(super) const KIND: Kind = Kind {
     },
 };
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Shape for Postgres {
     fn section(&self, instance: usize) -> String {
         format!(
@@ -56,7 +57,9 @@ impl Shape for Postgres {
         match trouble {
             Trouble::Down => self.server.kill(),
             Trouble::Paused => self.server.pause(),
-            Trouble::Slow | Trouble::Partitioned | Trouble::FailedOver => unreachable!("not {trouble}"),
+            Trouble::Slow | Trouble::Partitioned | Trouble::FailedOver | Trouble::Lagging => {
+                unreachable!("not {trouble}")
+            }
         }
     }
 
@@ -67,7 +70,9 @@ impl Shape for Postgres {
         match trouble {
             Trouble::Down => self.server.restart(),
             Trouble::Paused => self.server.resume(),
-            Trouble::Slow | Trouble::Partitioned | Trouble::FailedOver => unreachable!("not {trouble}"),
+            Trouble::Slow | Trouble::Partitioned | Trouble::FailedOver | Trouble::Lagging => {
+                unreachable!("not {trouble}")
+            }
         }
     }
 

@@ -16,6 +16,7 @@ pub(super) const KIND: Kind = Kind {
     instances: 3,
     troubles: &[Trouble::Down, Trouble::Paused, Trouble::Slow, Trouble::Partitioned],
     lag: NEAR_CACHE,
+    own_driver: true,
     modesty: 1,
     start: |instances| {
         Box::pin(async move {
@@ -26,7 +27,7 @@ pub(super) const KIND: Kind = Kind {
     },
 };
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Shape for Redis {
     fn section(&self, instance: usize) -> String {
         format!("kind: redis, redis: {{ url: \"redis://127.0.0.1:{}\" }}", self.ways.port(instance))
@@ -39,7 +40,9 @@ impl Shape for Redis {
         match trouble {
             Trouble::Down => self.server.kill(),
             Trouble::Paused => self.server.pause(),
-            Trouble::Slow | Trouble::Partitioned | Trouble::FailedOver => unreachable!("not {trouble}"),
+            Trouble::Slow | Trouble::Partitioned | Trouble::FailedOver | Trouble::Lagging => {
+                unreachable!("not {trouble}")
+            }
         }
     }
 
@@ -50,7 +53,9 @@ impl Shape for Redis {
         match trouble {
             Trouble::Down => self.server.restart(),
             Trouble::Paused => self.server.resume(),
-            Trouble::Slow | Trouble::Partitioned | Trouble::FailedOver => unreachable!("not {trouble}"),
+            Trouble::Slow | Trouble::Partitioned | Trouble::FailedOver | Trouble::Lagging => {
+                unreachable!("not {trouble}")
+            }
         }
     }
 

@@ -31,7 +31,7 @@ impl Ways {
         match trouble {
             Trouble::Slow => self.0.iter().for_each(|relay| relay.delay(SLOWNESS)),
             Trouble::Partitioned => self.0[0].cut(),
-            Trouble::Down | Trouble::Paused | Trouble::FailedOver => return false,
+            Trouble::Down | Trouble::Paused | Trouble::FailedOver | Trouble::Lagging => return false,
         }
         true
     }
@@ -40,7 +40,7 @@ impl Ways {
         match trouble {
             Trouble::Slow => self.0.iter().for_each(|relay| relay.delay(Duration::ZERO)),
             Trouble::Partitioned => self.0[0].mend(),
-            Trouble::Down | Trouble::Paused | Trouble::FailedOver => return false,
+            Trouble::Down | Trouble::Paused | Trouble::FailedOver | Trouble::Lagging => return false,
         }
         true
     }

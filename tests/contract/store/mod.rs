@@ -41,6 +41,7 @@ mod redis_sentinel;
 mod redis_server;
 #[cfg(feature = "redis")]
 #[path = "../../support/redis_shapes.rs"]
+#[expect(dead_code, reason = "shared with suites that need more of it")]
 mod redis_shapes;
 #[cfg(feature = "redis")]
 mod redis_start;

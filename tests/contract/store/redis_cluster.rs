@@ -15,7 +15,7 @@ use super::promises::connection;
 use super::redis_ear::Ear;
 use super::redis_load::Load;
 use super::redis_server::{PASSWORD, RIGHTS, USERNAME};
-use super::redis_shapes::{Nodes, contains};
+use super::redis_shapes::{Nodes, claims};
 
 fn of_user(user: &str) -> Address {
     connection("default", user, "gmail")
@@ -61,12 +61,6 @@ async fn when_a_node_is_killed_under_load_its_users_come_back_after_the_promotio
     eventually("everybody writes again", async || load.all_succeeded_after(promoted, |_| true).then_some(())).await;
     assert!(promoted.elapsed() < Duration::from_secs(5), "{:?}", promoted.elapsed());
     assert!(load.end().await <= 12);
-}
-
-/// Whether the node that wrote this table says that it has this slot itself.
-fn claims(table: &str, slot: u16) -> bool {
-    let mut own = table.lines().filter(|line| line.contains("myself,master"));
-    own.any(|line| line.split(' ').skip(8).any(|range| contains(range, slot)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
