@@ -20,14 +20,10 @@ pub(super) struct Leases {
     store: Arc<dyn Store>,
     me: InstanceId,
     length: Duration,
-    held: BTreeMap<Partition, Held>,
+    /// Each until then.
+    held: BTreeMap<Partition, Instant>,
     seen: HashMap<Partition, Seen>,
     next_round: Instant,
-}
-
-struct Held {
-    version: Version,
-    until: Instant,
 }
 
 /// Somebody else's lease, as it was when it was first seen like this.
@@ -74,7 +70,7 @@ impl Leases {
     /// The partitions to walk now. A lease that could not be renewed in time is not among them.
     pub(super) fn held(&self) -> Vec<Partition> {
         let now = Instant::now();
-        self.held.iter().filter(|(_, held)| now < held.until).map(|(partition, _)| *partition).collect()
+        self.held.iter().filter(|(_, until)| now < **until).map(|(partition, _)| *partition).collect()
     }
 
     /// Renews what is held and takes what nobody has, three times within the length of a lease.
@@ -104,13 +100,18 @@ impl Leases {
         self.take(mine.into_iter().chain(free).chain(surplus)).await;
     }
 
-    /// Gives everything back, so that others need not wait for it.
+    /// Gives everything back, so that others need not wait for it: what the store says is held here, because a round that
+    /// was broken off may have written more than is known.
     pub(super) async fn give_back(&mut self) {
-        let held = std::mem::take(&mut self.held);
+        self.held.clear();
         let free = Written { owner: NOBODY, length: self.length };
-        join_all(held.into_iter().map(|(partition, held)| {
-            let (store, expected) = (Arc::clone(&self.store), Expected::Version(held.version));
-            async move { store.put(&Address::Lease { partition }, expected, free.encode().into()).await }
+        join_all(Partition::all().map(async |partition| {
+            let Ok(Some(stored)) = self.read(partition).await else { return };
+            if Written::decode(&stored.value).is_some_and(|written| written.owner == self.me) {
+                let expected = Expected::Version(stored.version);
+                // Whoever was faster has it.
+                drop(self.store.put(&Address::Lease { partition }, expected, free.encode().into()).await);
+            }
         }))
         .await;
     }
@@ -147,15 +148,15 @@ impl Leases {
             let store = Arc::clone(&self.store);
             async move {
                 let put = store.put(&Address::Lease { partition }, expected, mine.encode().into()).await;
-                (partition, expected.next(), put)
+                (partition, put)
             }
         }))
         .await;
-        for (partition, version, put) in written {
+        for (partition, put) in written {
             match put {
                 // It counts from before it was written, as nobody else can count it.
                 Ok(()) => {
-                    self.held.insert(partition, Held { version, until: began + self.length });
+                    self.held.insert(partition, began + self.length);
                 }
                 Err(StoreError::Conflict) => {
                     self.held.remove(&partition);
