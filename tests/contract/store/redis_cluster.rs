@@ -158,8 +158,9 @@ async fn a_listener_is_told_when_a_node_is_gone_and_hears_whoever_took_over() {
     store.listen(Arc::clone(&ear) as Arc<dyn Listener>);
     ear.catch_up().await;
     let victim = home_of(&servers, &of_user("u1"));
+    let losses = ear.losses();
     servers.nodes[victim].kill();
-    eventually("the loss was told", async || (ear.losses() > 0).then_some(())).await;
+    eventually("the loss was told", async || (ear.losses() > losses).then_some(())).await;
     let written = async || store.put(&of_user("u1"), Expected::Absent, value("v").into()).await.ok();
     eventually("a write", written).await;
     ear.catch_up().await;

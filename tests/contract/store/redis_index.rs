@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use vault_engine::adapters::store::near_cache::NearCache;
 use vault_engine::adapters::store::redis::{ConnectError, Note, RedisStore};
 use vault_engine::domain::ports::{
     Address, CHANGES_KEPT, ChangeCursor, Changes, Expected, Hints, Index, Listener, Partition, Pushes, Record,
@@ -158,9 +159,9 @@ async fn a_listener_is_told_when_the_server_is_gone_and_catches_up_when_it_is_ba
     let ear = Arc::new(Ear::default());
     assert_eq!(store.listen(Arc::clone(&ear) as Arc<dyn Listener>), Pushes::WhileConnected);
     ear.catch_up().await;
-    assert_eq!(ear.losses(), 0);
+    let losses = ear.losses();
     server.kill();
-    eventually("the loss was told", async || (ear.losses() > 0).then_some(())).await;
+    eventually("the loss was told", async || (ear.losses() > losses).then_some(())).await;
     server.restart();
     ear.catch_up().await;
     // A server that hangs is lost as well, within the time an answer may take.
@@ -183,14 +184,40 @@ async fn a_flush_is_a_loss_and_leases_are_nobodys_news() {
     let ear = Arc::new(Ear::default());
     store.listen(Arc::clone(&ear) as Arc<dyn Listener>);
     ear.catch_up().await;
+    let losses = ear.losses();
     for partition in Partition::all() {
         store.put(&Address::Lease { partition }, Expected::Absent, Bytes::from_static(b"mine").into()).await.unwrap();
     }
     ear.catch_up().await;
     assert_eq!(ear.users(), Vec::<String>::new());
-    assert_eq!(ear.losses(), 0);
+    assert_eq!(ear.losses(), losses);
     server.ask(&[b"FLUSHALL"]);
-    eventually("the flush was told", async || (ear.losses() > 0).then_some(())).await;
+    eventually("the flush was told", async || (ear.losses() > losses).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_remembered_while_nobody_told_of_changes_is_forgotten_when_somebody_does() {
+    let (server, store) = started().await;
+    let (store, other) = (Arc::new(store), RedisStore::connect(&plain(&server)).await.unwrap());
+    let ear = Arc::new(Ear::default());
+    assert_eq!(store.listen(Arc::clone(&ear) as Arc<dyn Listener>), Pushes::WhileConnected);
+    let near = NearCache::over(Arc::clone(&store) as Arc<dyn Store>, &*store, 1 << 20);
+    ear.catch_up().await;
+    write(&other, 1..=1).await;
+    // From here on the server answers and tells nobody of changes.
+    server.ask(&[b"ACL", b"SETUSER", b"default", b"-client|tracking"]);
+    server.ask(&[b"CLIENT", b"KILL", b"TYPE", b"normal"]);
+    for client in [&*store, &other] {
+        eventually("records are read again", async || client.get(&gmail()).await.ok()).await;
+    }
+    // Everything up to the right is given back happens well within the pause before the next attempt to follow.
+    let losses = ear.losses();
+    eventually("an attempt to follow has failed", async || (ear.losses() > losses).then_some(())).await;
+    assert_eq!(near.get_recent(&gmail()).await.unwrap().unwrap().version, Version(1));
+    write(&other, 2..=2).await;
+    server.ask(&[b"ACL", b"SETUSER", b"default", b"+client|tracking"]);
+    ear.catch_up().await;
+    assert_eq!(near.get_recent(&gmail()).await.unwrap().unwrap().version, Version(2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

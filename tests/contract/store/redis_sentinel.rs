@@ -96,8 +96,9 @@ async fn a_listener_is_told_of_a_failover_and_hears_the_new_primary() {
     let ear = Arc::new(Ear::default());
     store.listen(Arc::clone(&ear) as Arc<dyn Listener>);
     ear.catch_up().await;
+    let losses = ear.losses();
     servers.servers[0].kill();
-    eventually("the loss was told", async || (ear.losses() > 0).then_some(())).await;
+    eventually("the loss was told", async || (ear.losses() > losses).then_some(())).await;
     servers.promoted(1).await;
     ear.catch_up().await;
     let written = async || store.put(&gmail(), Expected::Absent, Bytes::from_static(b"v").into()).await.ok();

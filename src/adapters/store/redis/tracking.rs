@@ -76,6 +76,8 @@ impl Follower {
 
     async fn follow(&self, epoch: u64, connected: Result<Vec<Followed>, RedisFault>) -> Result<Infallible, RedisFault> {
         let followed = connected?;
+        // What was read since the loss may have been replaced before anybody was there to tell of it.
+        self.listeners.lost();
         let mut beats = interval(BEAT);
         loop {
             beats.tick().await;
