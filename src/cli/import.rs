@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, BufReader};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use self::lines::{Line, Lines, MAX_BYTES};
+pub(super) use self::parse::explain;
 use self::report::Report;
 use super::progress::Progress;
 use super::{ConfigArg, Failure, INCOMPLETE, output, serve};

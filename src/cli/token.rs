@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::client::{Client, ClientArgs, explain};
 use super::status::{date, expiry, refresh};
-use super::{Failure, output};
+use super::{Failure, import, output};
 use crate::pb::vault_v1::{DeleteTokenRequest, GetTokenRequest, ListTokensRequest, StoreTokenRequest, TokenInfo};
 
 #[derive(Debug, clap::Subcommand)]
@@ -75,7 +75,7 @@ pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
             let mut text = String::new();
             std::io::stdin().take(MAX_INPUT).read_to_string(&mut text)?;
             let mut message: StoreTokenRequest = serde_json::from_str(&text)
-                .map_err(|error| format!("standard input is not a token in JSON: {error}"))?;
+                .map_err(|error| format!("standard input {}", import::explain(text.as_bytes(), &error)))?;
             if message.tenant.is_empty() {
                 message.tenant.clone_from(&client.tenant);
             }

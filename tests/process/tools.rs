@@ -165,15 +165,21 @@ async fn what_goes_wrong_is_said_in_words_and_in_the_exit_code() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_is_refused_before_it_is_sent() {
+async fn what_is_no_token_is_refused_before_it_is_sent_and_never_quoted() {
     let desk = Desk::new().await;
     for (input, says) in [
-        ("", "not a token in JSON"),
-        ("{\"user_id\":\"ada\"", "not a token in JSON"),
-        ("{\"plattform\":\"slack\"}", "unknown field `plattform`, expected one of"),
+        ("", "is not JSON: it ends in the middle"),
+        ("{\"user_id\":\"ada\",\n\"access_token\":\"canary\"", "is not JSON: it ends in the middle"),
+        ("{\"user_id\":\"ada\",\n\"access_token\":\"canary\"\"", "is not JSON, from line 2, column 24 on"),
+        ("{\"plattform\":\"slack\"}", "has a field that is not known; known are user_id"),
+        ("{\"canary\":\"canary\"}", "has a field that is not known; known are user_id"),
+        ("\"canary\"", "must be a JSON object"),
+        ("{\"user_id\":\"ada\",\"expires_at\":\"canary\"}", "`expires_at` must be a whole number of Unix seconds"),
+        ("{\"user_id\":\"ada\",\"access_token\":[\"canary\"]}", "`access_token` must be a string"),
     ] {
         let told = desk.command("token store").input(input).run().await.failed();
-        assert!(told.contains(says), "{told}");
+        assert!(told.contains(&format!("standard input {says}")), "{told}");
+        assert!(!told.contains("canary"), "{told}");
     }
 }
 

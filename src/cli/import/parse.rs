@@ -24,18 +24,21 @@ pub(super) fn parse(line: &[u8], default_tenant: &TenantId) -> Result<StoreToken
 }
 
 /// The parser's own words quote the line.
-fn explain(line: &[u8], error: &serde_json::Error) -> String {
-    let at = error.column();
+pub(in crate::cli) fn explain(line: &[u8], error: &serde_json::Error) -> String {
+    let at = match (error.line(), error.column()) {
+        (..=1, column) => format!("column {column}"),
+        (line, column) => format!("line {line}, column {column}"),
+    };
     match error.classify() {
         Category::Eof => "is not JSON: it ends in the middle".to_owned(),
-        Category::Syntax | Category::Io => format!("is not JSON, from column {at} on"),
+        Category::Syntax | Category::Io => format!("is not JSON, from {at} on"),
         Category::Data => match serde_json::from_slice::<Value>(line) {
             Ok(Value::Object(fields)) => {
                 let misfit = fields.iter().find_map(|(name, value)| misfit(name, value));
-                misfit.unwrap_or_else(|| format!("does not have the shape of a token, at column {at}"))
+                misfit.unwrap_or_else(|| format!("does not have the shape of a token, at {at}"))
             }
             Ok(_) => "must be a JSON object".to_owned(),
-            Err(_) => format!("is not JSON, from column {at} on"),
+            Err(_) => format!("is not JSON, from {at} on"),
         },
     }
 }
