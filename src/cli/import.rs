@@ -54,7 +54,7 @@ pub(super) struct Args {
 enum Conflict {
     /// It stays as it is
     Skip,
-    /// It gets the imported tokens
+    /// It gets the imported tokens, unless the vault has renewed those it has
     Replace,
 }
 
@@ -62,11 +62,15 @@ const EXPLANATION: &str = r#"Each line has the fields of StoreToken:
   {"user_id":"u1","platform":"gmail","access_token":"abcd","refresh_token":"r1","expires_at":1900000000,"scopes":["email"]}
 
 Stopped in the middle, by whatever, it can be run again as it was: tokens that are there already are not stored twice,
-and refresh tokens that were renewed since are left alone. Exit status: 0 when every line is in the vault or was kept
+and connections that the vault has renewed since are left alone, also with --on-conflict replace. Exit status: 0 when every line is in the vault or was kept
 from it by --on-conflict, 3 when lines were rejected, 1 when it could not go on."#;
 
 /// How many lines are on their way at once. Those of one connection go one after the other.
 const WORKERS: usize = 256;
+
+/// Why a line does not replace what the vault has renewed.
+const RENEWED: &str = "the vault has renewed this connection since it was stored, so these tokens may be older than its \
+                       own: if they are newer, store them with `token store`, or delete the connection first";
 
 /// What becomes of a line.
 enum Verdict {
@@ -236,6 +240,10 @@ impl Desk {
                 let why =
                     if deleted { "the connection was deleted" } else { "the connection has other tokens already" };
                 report.add(number, "kept", why)?;
+            }
+            Verdict::Imported(Imported::Renewed) => {
+                totals.rejected += 1;
+                report.add(number, "rejected", RENEWED)?;
             }
             Verdict::Rejected(reason) => {
                 totals.rejected += 1;

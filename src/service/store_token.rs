@@ -98,7 +98,7 @@ impl StoreToken {
             let grant = Grant {
                 access: command.access.clone(),
                 refresh,
-                previous_refresh: None,
+                previous_refresh: kept.and_then(|live| live.grant.previous_refresh.clone()),
                 expires_at: expiry(stated, &platform.profile.expiry, access, refreshable, now),
                 issued_at: now,
                 scopes: command.scopes.clone(),

@@ -1,5 +1,6 @@
 //! A store that is set back on purpose: instances that have seen later versions call it a loss until they are told.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -34,8 +35,8 @@ struct House {
 }
 
 /// What one instance has.
-struct Instance {
-    records: Records,
+pub(crate) struct Instance {
+    pub(crate) records: Records,
     epochs: Arc<Epochs>,
 }
 
@@ -94,20 +95,7 @@ impl House {
     }
 
     fn instance_that_knows_nothing(&self) -> Instance {
-        let environment: Environment = "test".parse().unwrap();
-        let key_file = self.folder.path().join("key");
-        let keys = LocalKeys::open(&key_file, &environment, InProduction::Refuse, Arc::new(SystemRandom)).unwrap();
-        let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
-        let limits = KeyLimits::default();
-        let tools = (Arc::new(SystemClock) as _, Arc::new(SystemRandom) as _, Arc::new(Spawn) as _);
-        let tenants = Arc::new(TenantKeys::new(environment.clone(), Arc::clone(&store), Arc::new(keys), tools, limits));
-        let seal = EpochSeal::new(environment.clone(), Arc::clone(&tenants), Arc::new(SystemRandom));
-        let epochs = Arc::new(Epochs::new(Arc::clone(&store), seal));
-        let users = UserKeys::new(environment.clone(), tenants, Arc::clone(&store), Arc::new(SystemRandom), limits);
-        let sealer = Sealer::new(environment, Arc::new(users), Arc::new(SystemRandom));
-        let (catalog, clock) = (Arc::new(Catalog::new(Vec::new())), Arc::new(SystemClock));
-        let records = Records::new(store, sealer, catalog, clock).noticing(Arc::clone(&epochs));
-        Instance { records, epochs }
+        Instance::over(Arc::clone(&self.store) as _, &self.folder.path().join("key"), "test")
     }
 
     /// Everything there is, as an export tells it.
@@ -151,6 +139,22 @@ impl House {
 // === impl Instance ===
 
 impl Instance {
+    /// One over this store, with the key in this file.
+    pub(crate) fn over(store: Arc<dyn Store>, key_file: &Path, environment: &str) -> Self {
+        let environment: Environment = environment.parse().unwrap();
+        let keys = LocalKeys::open(key_file, &environment, InProduction::Refuse, Arc::new(SystemRandom)).unwrap();
+        let limits = KeyLimits::default();
+        let tools = (Arc::new(SystemClock) as _, Arc::new(SystemRandom) as _, Arc::new(Spawn) as _);
+        let tenants = Arc::new(TenantKeys::new(environment.clone(), Arc::clone(&store), Arc::new(keys), tools, limits));
+        let seal = EpochSeal::new(environment.clone(), Arc::clone(&tenants), Arc::new(SystemRandom));
+        let epochs = Arc::new(Epochs::new(Arc::clone(&store), seal));
+        let users = UserKeys::new(environment.clone(), tenants, Arc::clone(&store), Arc::new(SystemRandom), limits);
+        let sealer = Sealer::new(environment, Arc::new(users), Arc::new(SystemRandom));
+        let (catalog, clock) = (Arc::new(Catalog::new(Vec::new())), Arc::new(SystemClock));
+        let records = Records::new(store, sealer, catalog, clock).noticing(Arc::clone(&epochs));
+        Self { records, epochs }
+    }
+
     async fn write(&self, user: &str, access: &str) {
         let expected = self.records.load(&key(user)).await.unwrap();
         let expected = expected.map_or(Expected::Absent, |loaded| loaded.expected());

@@ -2,9 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use vault_engine::domain::connection::{Entry, InstanceId, Renewed, Sight};
+use vault_engine::domain::id::{ConnectionKey, TenantId};
+use vault_engine::domain::secret::{AccessToken, RefreshToken};
+use vault_engine::domain::time::Timestamp;
 
+use crate::epoch::Instance;
 use crate::eventually::eventually;
 use crate::process::Ended;
 use crate::site::{Site, line, versions};
@@ -151,6 +157,59 @@ async fn other_tokens_stay_unless_they_are_to_be_replaced() {
         assert_eq!(summary(&replaced), said);
     }
     assert_eq!(versions(&site.everything("a").await), [1, 2]);
+}
+
+/// What the vault makes of a connection when the platform answers with these tokens; an empty one is none.
+async fn renew(site: &Site, user: &str, access: &str, refresh: &str) {
+    let records = Instance::over(site.store("a") as _, &site.path("kms.key"), "dev").records;
+    let key = ConnectionKey {
+        tenant: TenantId::default_tenant(),
+        user: user.parse().unwrap(),
+        platform: "gmail".parse().unwrap(),
+    };
+    let before = records.load(&key).await.unwrap().unwrap();
+    let expected = before.expected();
+    let Entry::Live(connection) = before.entry else { panic!("it was deleted") };
+    let (now, lease) = (Timestamp::from_unix_seconds(1_800_000_000), Duration::from_secs(60));
+    let sight = Sight { now, watched: Duration::ZERO };
+    let (claimed, claim) = connection.claim(InstanceId(1), 1, sight, lease).unwrap();
+    let renewed = Renewed {
+        access: AccessToken::new(access.to_owned()).unwrap(),
+        refresh: RefreshToken::new(refresh.to_owned()),
+        expires_at: Some(Timestamp::from_unix_seconds(1_900_000_000)),
+        sent_at: now,
+        scopes: None,
+        token_type: None,
+        refresh_expires_at: None,
+    };
+    let renewed = claimed.renew(&claim, renewed).unwrap();
+    records.save(&key, expected, &Entry::Live(Box::new(renewed))).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_renewed_since_is_not_replaced_however_often_and_whatever_is_asked_for() {
+    let site = Site::new();
+    site.import(2).await;
+    renew(&site, "user-0", "canary-second", "").await;
+    renew(&site, "user-1", "canary-second", "canary-second-refresh").await;
+    let again = "import --config a.yaml --file tokens.jsonl --on-conflict replace --rejects rejects.jsonl";
+
+    let once = site.run(again).await;
+    assert_eq!(summary(&once), "2 lines: 0 imported, 2 unchanged, 0 kept, 0 rejected", "{}", once.stderr);
+    renew(&site, "user-1", "canary-third", "canary-third-refresh").await;
+    let twice = site.run(again).await;
+
+    assert_eq!(
+        (twice.code, summary(&twice).as_str()),
+        (Some(3), "2 lines: 0 imported, 1 unchanged, 0 kept, 1 rejected")
+    );
+    let rejects = listed(&site, "rejects.jsonl");
+    assert_eq!((&rejects[0]["line"], &rejects[0]["result"]), (&json!(2), &json!("rejected")));
+    let reason = rejects[0]["reason"].as_str().unwrap();
+    assert!(reason.contains("store them with `token store`, or delete the connection first"), "{reason}");
+    assert_eq!(versions(&site.everything("a").await), [2, 3]);
+    let skipped = site.run("import --config a.yaml --file tokens.jsonl").await;
+    assert_eq!(summary(&skipped), "2 lines: 0 imported, 1 unchanged, 1 kept, 0 rejected");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::patience::Patience;
 use crate::domain::audit::{AuditAction, AuditEntry, AuditResult, Subject};
-use crate::domain::connection::{Connection, Entry};
+use crate::domain::connection::{Connection, Entry, RefreshOutcome};
 use crate::domain::error::VaultError;
 use crate::domain::id::RequestId;
 use crate::domain::method::Method;
@@ -47,6 +47,8 @@ pub enum Imported {
     Unchanged,
     /// The connection has other tokens, which stay.
     Kept,
+    /// The vault has renewed the connection since it was stored, and its tokens stay, whatever was asked for.
+    Renewed,
     /// The connection was deleted, and stays so.
     Deleted,
 }
@@ -91,7 +93,7 @@ impl ImportToken {
         let (result, reason, record_version) = match &outcome {
             Ok(Imported::Stored(answer)) => (AuditResult::Ok, "imported", Some(answer.version.0)),
             Ok(Imported::Unchanged) => (AuditResult::Ok, "unchanged", None),
-            Ok(Imported::Kept | Imported::Deleted) => (AuditResult::Ok, "kept", None),
+            Ok(Imported::Kept | Imported::Renewed | Imported::Deleted) => (AuditResult::Ok, "kept", None),
             Err(error) => (AuditResult::Failed, error.reason(), None),
         };
         let entry = AuditEntry {
@@ -138,6 +140,11 @@ impl Wanted {
     fn judge(&self, entry: &Entry, on_conflict: OnConflict) -> Option<Imported> {
         let left = match entry {
             Entry::Live(live) if self.is_in(live) || self.was_renewed_in(live) => return Some(Imported::Unchanged),
+            Entry::Live(live) if on_conflict == OnConflict::Replace && was_renewed(live) => {
+                // Where the platform does not rotate, what is there was made of what is to be imported.
+                let of_these = self.has_the_refresh_token_of(live);
+                return Some(if of_these { Imported::Unchanged } else { Imported::Renewed });
+            }
             Entry::Live(live) if self.has_the_refresh_token_of(live) => Imported::Unchanged,
             Entry::Live(_) => Imported::Kept,
             Entry::Deleted(_) => Imported::Deleted,
@@ -167,6 +174,13 @@ impl Wanted {
     fn has_the_refresh_token_of(&self, live: &Connection) -> bool {
         same(self.refresh.as_ref(), live.grant.refresh.as_ref())
     }
+}
+
+/// Whether the vault has renewed these tokens since they were stored. What is to be imported may then be what they came
+/// from, generations ago: nobody can tell, and the platform has forgotten it.
+fn was_renewed(live: &Connection) -> bool {
+    let renewed_last = live.last_refresh.is_some_and(|last| last.outcome == RefreshOutcome::Renewed);
+    renewed_last || live.grant.previous_refresh.is_some()
 }
 
 /// The command is used up by an attempt.
