@@ -7,7 +7,7 @@ use bytes::Bytes;
 use vault_engine::domain::audit::{AuditAction, AuditResult};
 use vault_engine::domain::id::ConnectionKey;
 use vault_engine::domain::ports::{
-    Address, Change, Changes, Clock as _, Expected, Hints, Item, Partition, Record, Scope, StateHint,
+    Address, Change, ChangeCursor, Changes, Clock as _, Expected, Hints, Item, Partition, Record, Scope, StateHint,
 };
 use vault_engine::domain::time::Timestamp;
 use vault_engine::refresher::{BackgroundSettings, Scheduler};
@@ -44,12 +44,19 @@ async fn hints(world: &World, key: &ConnectionKey) -> Hints {
     page.items.into_iter().find(of_it).unwrap().hints
 }
 
-/// How the changes of the record looked to whoever watches.
-async fn changes(world: &World, key: &ConnectionKey) -> Vec<Change> {
+/// Where the changes of the record end.
+async fn end(world: &World, key: &ConnectionKey) -> ChangeCursor {
     let partition = Partition::of(&key.tenant, &key.user);
-    let from_the_beginning = vault_engine::domain::ports::ChangeCursor(0_u64.to_be_bytes().to_vec());
-    let Changes::Next { changes, .. } = world.index.changes(partition, Some(&from_the_beginning), 100).await.unwrap()
-    else {
+    match world.index.changes(partition, None, 1).await.unwrap() {
+        Changes::Next { cursor, .. } => cursor,
+        Changes::Forgotten => panic!("there is always an end"),
+    }
+}
+
+/// How the changes of the record after a place look to whoever watches.
+async fn changes(world: &World, key: &ConnectionKey, after: &ChangeCursor) -> Vec<Change> {
+    let partition = Partition::of(&key.tenant, &key.user);
+    let Changes::Next { changes, .. } = world.index.changes(partition, Some(after), 100).await.unwrap() else {
         panic!("they are remembered for a day")
     };
     changes.into_iter().map(|(change, _)| change).collect()
@@ -201,17 +208,17 @@ async fn hints_that_promise_too_much_are_put_right_once() {
 #[tokio::test]
 async fn the_end_of_a_token_that_nothing_renews_is_a_change_that_can_be_watched() {
     let (world, key) = (World::new().await, connection_of("ada"));
-    let vault = world.instance();
+    let (vault, beginning) = (world.instance(), end(&world, &key).await);
     vault.consent_without_refresh_token(&key, "access-0").await;
     world.clock.advance(LIFE - Duration::from_secs(31));
     looks_around(&world, &vault).await;
-    assert_eq!(changes(&world, &key).await.len(), 1);
+    assert_eq!(changes(&world, &key, &beginning).await.len(), 1);
     world.clock.advance(Duration::from_secs(1));
 
     let vault = world.instance();
     looks_around(&world, &vault).await;
 
-    let states: Vec<_> = changes(&world, &key).await.into_iter().map(|change| change.state).collect();
+    let states: Vec<_> = changes(&world, &key, &beginning).await.into_iter().map(|change| change.state).collect();
     assert_eq!(states, [StateHint::Alive, StateHint::Dead]);
     assert_eq!(hints(&world, &key).await.due_at, None);
     assert_eq!(world.refreshes(), 0);

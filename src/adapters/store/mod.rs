@@ -8,6 +8,7 @@ pub mod dynamodb;
 pub mod embedded;
 pub mod export;
 mod frame;
+mod life;
 mod listeners;
 pub mod near_cache;
 mod place;

@@ -49,7 +49,8 @@ pub struct Due {
     pub key: ConnectionKey,
 }
 
-/// A place in the sequence of changes of one partition. Only the store that made it can read it; at most 32 bytes.
+/// A place in the sequence of changes of one partition. Only the store that made it can read it: to any other, one that
+/// holds the same records included, it is forgotten, or corrupt; at most 32 bytes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ChangeCursor(pub Vec<u8>);
 

@@ -227,6 +227,25 @@ pub(crate) async fn no_place_means_the_end(backend: impl Backend) {
     assert_eq!(after.last(), Some(&("u1".to_owned(), 2)));
 }
 
+pub(crate) async fn a_place_in_another_store_means_nothing<B: Backend>(backend: B) {
+    let (store, index, partition) = (backend.store(), backend.index(), gmail_of("u1").partition());
+    create(&*store, &gmail_of("u1"), None).await;
+    let place = end_of(&*index, partition).await;
+    // Some stores tell places apart by the time.
+    let placed = Instant::now();
+    eventually("time passes", async || (placed.elapsed() > Duration::from_millis(5)).then_some(())).await;
+    // The other holds the same, and has gone on.
+    let other = B::start().await;
+    create(&*other.store(), &gmail_of("u1"), None).await;
+    let _ = end_of(&*other.index(), partition).await;
+    for version in 1..=3 {
+        other.store().put(&gmail_of("u1"), Expected::Version(Version(version)), record(None)).await.unwrap();
+    }
+    assert_eq!(other.index().changes(partition, Some(&place), 10).await.unwrap(), Changes::Forgotten);
+    let own = index.changes(partition, Some(&place), 10).await.unwrap();
+    assert!(matches!(own, Changes::Next { .. }), "{own:?}");
+}
+
 pub(crate) async fn a_refused_write_changes_no_index(backend: impl Backend) {
     let (store, index) = (backend.store(), backend.index());
     create(&*store, &gmail_of("u1"), Some(100)).await;

@@ -119,6 +119,7 @@ macro_rules! the_promises_of_a_store_are_kept_by {
                     changes_come_in_order_and_none_is_left_out,
                     changes_of_concurrent_writers_are_all_there,
                     no_place_means_the_end,
+                    a_place_in_another_store_means_nothing,
                     a_refused_write_changes_no_index,
                     a_scan_finds_everything_once_and_no_lease,
                     a_scan_of_a_tenant_finds_nothing_of_anybody_else,

@@ -3,7 +3,8 @@
 //! ```text
 //! pk = "#inbox:" partition   sk = drawer ":" field ":" version     s = state, expires      (version: 20 digits)
 //! pk = "#log:" partition     sk = number of the last               n = how many, b = entries, expires
-//! pk = "#log:" partition     sk = "head"                           last = number, read = when the inbox was last empty
+//! pk = "#log:" partition     sk = "head"                           last = number, read = when the inbox was last empty,
+//!                                                                  life
 //! entry = version || state || length || drawer ":" field           u64 BE, u8, u16 BE
 //! ```
 //!
@@ -26,9 +27,10 @@ use futures_util::future::try_join;
 use super::fault::DynamoFault;
 use super::item::{EXPIRES, Item, SK};
 use super::table::{Change, Condition, Span, Table, Verdict};
+use crate::adapters::store::life::{Life, Mark};
 use crate::adapters::store::place::Place;
 use crate::adapters::store::reason;
-use crate::domain::ports::{Change as Written, ChangeCursor, Changes, Partition, StateHint, StoreError, Version};
+use crate::domain::ports::{Change as Written, Changes, Partition, StateHint, StoreError, Version};
 use crate::domain::time::Timestamp;
 
 /// How long an entry is kept, in the inbox and in the log.
@@ -49,6 +51,7 @@ const ROUNDS: usize = 32;
 const HEAD: &str = "head";
 const LAST: &str = "last";
 const READ: &str = "read";
+const LIFE: &str = "life";
 const STATE: &str = "s";
 const COUNT: &str = "n";
 const ENTRIES: &str = "b";
@@ -56,6 +59,7 @@ const ENTRIES: &str = "b";
 /// The end of a log.
 #[derive(Debug, Clone, Copy)]
 struct Head {
+    life: Life,
     last: u64,
     /// In Unix seconds.
     read: u64,
@@ -88,11 +92,6 @@ pub(super) fn entry(partition: Partition, place: &Place, version: Version, state
         .with_number(EXPIRES, seconds(now + KEPT))
 }
 
-/// The number in a cursor.
-pub(super) fn number(cursor: &ChangeCursor) -> Result<u64, StoreError> {
-    cursor.0.as_slice().try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Corrupt)
-}
-
 // === impl Log ===
 
 impl<'a> Log<'a> {
@@ -100,21 +99,22 @@ impl<'a> Log<'a> {
         Self { table, now, inbox: inbox(partition), ordered: format!("#log:{}", partition.number()) }
     }
 
-    /// What came after a number.
-    pub(super) async fn after(&self, after: Option<u64>, limit: usize) -> Result<Changes, StoreError> {
+    /// What came after a place.
+    pub(super) async fn after(&self, after: Option<Mark>, limit: usize) -> Result<Changes, StoreError> {
         let end = self.put_in_order().await?;
         match after {
-            None => Ok(Changes::Next { changes: Vec::new(), cursor: cursor(end) }),
-            // A place beyond the end is from another life of this table.
-            Some(after) if after > end => Ok(Changes::Forgotten),
-            Some(after) if after == end => Ok(Changes::Next { changes: Vec::new(), cursor: cursor(after) }),
+            None => Ok(Changes::Next { changes: Vec::new(), cursor: end.cursor() }),
+            // A place beyond the end is from another life too, whatever it says.
+            Some(after) if after.life != end.life || after.number > end.number => Ok(Changes::Forgotten),
+            Some(after) if after == end => Ok(Changes::Next { changes: Vec::new(), cursor: after.cursor() }),
             Some(after) => self.logged_after(after, limit).await,
         }
     }
 
-    async fn logged_after(&self, after: u64, limit: usize) -> Result<Changes, StoreError> {
-        let (first, last) = (sk_of(after + 1), sk_of(u64::MAX));
-        let (mut changes, mut number, mut page) = (Vec::new(), after, None);
+    async fn logged_after(&self, after: Mark, limit: usize) -> Result<Changes, StoreError> {
+        let (first, last) = (sk_of(after.number + 1), sk_of(u64::MAX));
+        let (mut changes, mut number, mut page) = (Vec::new(), after.number, None);
+        let found = |changes, number| Changes::Next { changes, cursor: Mark { number, ..after }.cursor() };
         while changes.len() < limit {
             let between = Some((first.as_str(), last.as_str()));
             let span = Span { pk: &self.ordered, between, after: page.as_deref(), backward: false };
@@ -129,7 +129,8 @@ impl<'a> Log<'a> {
                 let known = usize::try_from(number + 1 - first).map_err(|_| StoreError::Corrupt)?;
                 for entry in entries.into_iter().skip(known).take(limit - changes.len()) {
                     number += 1;
-                    changes.push((entry.written().ok_or(StoreError::Corrupt)?, cursor(number)));
+                    let place = Mark { number, ..after }.cursor();
+                    changes.push((entry.written().ok_or(StoreError::Corrupt)?, place));
                 }
             }
             page = next;
@@ -143,7 +144,7 @@ impl<'a> Log<'a> {
 
     /// Moves what lies in the inbox to the log, and says where that ends. With more in the inbox than one call moves the
     /// rest has its numbers later.
-    async fn put_in_order(&self) -> Result<u64, StoreError> {
+    async fn put_in_order(&self) -> Result<Mark, StoreError> {
         let mut last = None;
         for _ in 0..ROUNDS {
             let (head, (entries, more)) = try_join(self.head(), self.waiting()).await?;
@@ -152,14 +153,23 @@ impl<'a> Log<'a> {
                 self.commit(head, Head { last: head.last + 1, ..head }, Vec::new(), true).await?;
                 continue;
             }
-            last = Some(head.last);
-            if entries.is_empty() {
-                if !head.stored || unread > READ_NOTED {
-                    self.commit(head, head, Vec::new(), true).await?;
-                }
-                return Ok(head.last);
+            if head.stored {
+                last = Some(head.last());
             }
-            if let Some(end) = self.move_to_log(head, entries, !more).await? {
+            if entries.is_empty() {
+                let noted = if !head.stored || unread > READ_NOTED {
+                    self.commit(head, head, Vec::new(), true).await?
+                } else {
+                    true
+                };
+                // A head that somebody else has stored meanwhile has another life.
+                if head.stored || noted {
+                    return Ok(head.last());
+                }
+                continue;
+            }
+            if let Some(number) = self.move_to_log(head, entries, !more).await? {
+                let end = Mark { number, ..head.last() };
                 last = Some(end);
                 if !more {
                     return Ok(end);
@@ -196,6 +206,7 @@ impl<'a> Log<'a> {
         // Whether the inbox is empty now, but for what came meanwhile.
         let read = if all { seconds(self.now) } else { now.read };
         let head = Item::at(&self.ordered, HEAD).with_number(LAST, now.last).with_number(READ, read);
+        let head = head.with_number(LIFE, now.life.0);
         let condition = if before.stored { Condition::Has(LAST, before.last) } else { Condition::Absent };
         let mut changes = vec![Change::PutIf(head, condition)];
         if !entries.is_empty() {
@@ -208,10 +219,13 @@ impl<'a> Log<'a> {
     async fn head(&self) -> Result<Head, DynamoFault> {
         let Some(found) = self.table.get(&self.ordered, HEAD, None).await? else {
             // Nobody has a place in this log yet, so nobody misses anything.
-            return Ok(Head { last: 0, read: seconds(self.now), stored: false });
+            return Ok(Head { life: Life::begin(), last: 0, read: seconds(self.now), stored: false });
         };
         match (found.number(LAST), found.number(READ)) {
-            (Some(last), Some(read)) => Ok(Head { last, read, stored: true }),
+            (Some(last), Some(read)) => {
+                let life = found.number(LIFE).map_or(Life::UNKNOWN, Life);
+                Ok(Head { life, last, read, stored: true })
+            }
             _ => Err(DynamoFault::Unexpected),
         }
     }
@@ -239,6 +253,14 @@ impl<'a> Log<'a> {
             found.truncate(AT_ONCE);
             return Ok((found, more || cut));
         }
+    }
+}
+
+// === impl Head ===
+
+impl Head {
+    fn last(self) -> Mark {
+        Mark { life: self.life, number: self.last }
     }
 }
 
@@ -291,20 +313,12 @@ fn unpack(item: &Item) -> Option<(u64, Vec<Entry>)> {
     Some(((last + 1).checked_sub(count)?, entries))
 }
 
-fn found(changes: Vec<(Written, ChangeCursor)>, number: u64) -> Changes {
-    Changes::Next { changes, cursor: cursor(number) }
-}
-
 fn inbox(partition: Partition) -> String {
     format!("#inbox:{}", partition.number())
 }
 
 fn sk_of(number: u64) -> String {
     format!("{number:020}")
-}
-
-fn cursor(number: u64) -> ChangeCursor {
-    ChangeCursor(number.to_be_bytes().to_vec())
 }
 
 fn seconds(at: Timestamp) -> u64 {

@@ -39,6 +39,7 @@ pub use self::startup::{ConnectError, Note};
 use self::table::Table;
 use self::write::Write;
 use super::frame::{self, Condition};
+use super::life::Mark;
 use super::place::{self, Place};
 use super::reason;
 use crate::domain::id::{TenantId, UserId};
@@ -179,7 +180,7 @@ impl Index for DynamoStore {
         after: Option<&ChangeCursor>,
         limit: usize,
     ) -> Result<Changes, StoreError> {
-        let after = after.map(changes::number).transpose()?;
+        let after = after.map(Mark::read).transpose()?;
         let log = Log::of(&self.table, partition, self.clock.now());
         within(INDEX_LIMIT, Box::pin(log.after(after, limit))).await
     }

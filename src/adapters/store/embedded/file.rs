@@ -244,8 +244,8 @@ fn open(path: &Path) -> Result<Database, OpenError> {
 /// So that a read never finds a table missing.
 fn make_tables(database: &Database) -> Result<(), redb::Error> {
     match database.begin_read()?.open_table(RECORDS) {
-        Ok(_) => Ok(()),
-        Err(TableError::TableDoesNotExist(_)) => {
+        Ok(_) if index::has_tables(database)? => Ok(()),
+        Ok(_) | Err(TableError::TableDoesNotExist(_)) => {
             let transaction = database.begin_write()?;
             transaction.open_table(RECORDS)?;
             index::make_tables(&transaction)?;

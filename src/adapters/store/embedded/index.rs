@@ -3,16 +3,17 @@
 //! ```text
 //! due:     partition || due_at || key   -> ()              u8, u64 BE
 //! changes: partition || number          -> version || state || key      u8, u64 BE -> u64 BE, u8
+//!          0xff, nine times             -> life                         -> u64 BE
 //! ```
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase as _, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
 use super::super::frame;
+use super::super::life::{Life, Mark};
 use super::super::place::Place;
 use super::file::{self, RECORDS};
 use crate::domain::ports::{
-    CHANGES_KEPT, Change, ChangeCursor, Changes, Due, Hints, Item, Page, Partition, ScanCursor, Scope, StateHint,
-    StoreError, Version,
+    CHANGES_KEPT, Change, Changes, Due, Hints, Item, Page, Partition, ScanCursor, Scope, StateHint, StoreError, Version,
 };
 use crate::domain::time::Timestamp;
 
@@ -22,6 +23,9 @@ const CHANGES: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("ch
 /// Partition and number.
 const HEAD_BYTES: usize = 9;
 
+/// Where the life of the file is: behind every partition.
+const LIFE: [u8; HEAD_BYTES] = [0xff; HEAD_BYTES];
+
 /// The indices, open for writing.
 pub(super) struct Writing<'t> {
     due: Table<'t, &'static [u8], ()>,
@@ -30,6 +34,9 @@ pub(super) struct Writing<'t> {
 
 /// What was found, before anybody has looked whether a vault wrote it.
 type Raw = (Vec<u8>, Vec<u8>);
+
+/// Changes that were found, and the place they come after.
+type Found = (Vec<Raw>, Mark);
 
 // === impl Writing ===
 
@@ -76,9 +83,27 @@ impl<'t> Writing<'t> {
     }
 }
 
-/// Makes the tables, so that a read never finds one missing.
+/// Makes the tables, so that a read never finds one missing, and begins the life of the file.
 pub(super) fn make_tables(transaction: &WriteTransaction) -> Result<(), redb::Error> {
-    Writing::open(transaction).map(|_| ())
+    let mut changes = Writing::open(transaction)?.changes;
+    if life_of(&changes)?.is_none() {
+        changes.insert(LIFE.as_slice(), Life::begin().0.to_be_bytes().as_slice())?;
+    }
+    Ok(())
+}
+
+/// Whether [`make_tables`] has nothing to do.
+pub(super) fn has_tables(database: &Database) -> Result<bool, redb::Error> {
+    match database.begin_read()?.open_table(CHANGES) {
+        Ok(changes) => Ok(life_of(&changes)?.is_some()),
+        Err(TableError::TableDoesNotExist(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn life_of(changes: &impl ReadableTable<&'static [u8], &'static [u8]>) -> Result<Option<Life>, redb::Error> {
+    let found = changes.get(LIFE.as_slice())?;
+    Ok(found.and_then(|found| found.value().try_into().ok()).map(u64::from_be_bytes).map(Life))
 }
 
 pub(super) fn due(
@@ -99,24 +124,25 @@ pub(super) fn parse_due(found: &[u8]) -> Result<Due, StoreError> {
     Ok(Due { at: Timestamp::from_unix_seconds(seconds), key: place_of(key)?.connection()? })
 }
 
-/// What `changes` found: the changes, and the number of the last; `None` if what came after the place is forgotten.
+/// What came after a place, or the end; `None` if it is forgotten.
 pub(super) fn changes(
     database: &Database,
     partition: Partition,
-    after: Option<u64>,
+    after: Option<Mark>,
     limit: usize,
-) -> Result<Option<(Vec<Raw>, u64)>, redb::Error> {
+) -> Result<Option<Found>, redb::Error> {
     let changes = database.begin_read()?.open_table(CHANGES)?;
+    let life = life_of(&changes)?.unwrap_or(Life::UNKNOWN);
     let (first, end) = (head(partition, 0), head(partition, u64::MAX));
     let all = || changes.range(first.as_slice()..=end.as_slice());
     let last = all()?.next_back().transpose()?.and_then(|(key, _)| number_of(key.value())).unwrap_or(0);
-    let Some(after) = after else { return Ok(Some((Vec::new(), last))) };
+    let Some(after) = after else { return Ok(Some((Vec::new(), Mark { life, number: last }))) };
     let oldest = all()?.next().transpose()?.and_then(|(key, _)| number_of(key.value())).unwrap_or(0);
-    // A place beyond the end is from another life of this file.
-    if after > last || after + 1 < oldest {
+    // A place beyond the end is from another life too, whatever it says.
+    if after.life != life || after.number > last || after.number + 1 < oldest {
         return Ok(None);
     }
-    let from = head(partition, after + 1);
+    let from = head(partition, after.number + 1);
     let mut found = Vec::new();
     for change in changes.range(from.as_slice()..=end.as_slice())?.take(limit) {
         let (key, value) = change?;
@@ -126,21 +152,16 @@ pub(super) fn changes(
 }
 
 /// What `changes` found, understood.
-pub(super) fn parse_changes(found: Option<(Vec<Raw>, u64)>) -> Result<Changes, StoreError> {
+pub(super) fn parse_changes(found: Option<Found>) -> Result<Changes, StoreError> {
     let Some((found, after)) = found else { return Ok(Changes::Forgotten) };
-    let mut cursor = cursor(after);
+    let mut cursor = after.cursor();
     let mut changes = Vec::with_capacity(found.len());
     for (key, value) in found {
         let number = number_of(&key).ok_or(StoreError::Corrupt)?;
-        cursor = self::cursor(number);
+        cursor = Mark { number, ..after }.cursor();
         changes.push((parse_change(&value).ok_or(StoreError::Corrupt)?, cursor.clone()));
     }
     Ok(Changes::Next { changes, cursor })
-}
-
-/// The number in a cursor.
-pub(super) fn number(cursor: &ChangeCursor) -> Result<u64, StoreError> {
-    cursor.0.as_slice().try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Corrupt)
 }
 
 /// A page of records, and whether there are more: from after a key, whole drawers only.
@@ -199,10 +220,6 @@ fn due_key(partition: Partition, at: Timestamp, key: &[u8]) -> Vec<u8> {
 
 fn seconds(at: Timestamp) -> u64 {
     u64::try_from(at.unix_seconds()).unwrap_or(0)
-}
-
-fn cursor(number: u64) -> ChangeCursor {
-    ChangeCursor(number.to_be_bytes().to_vec())
 }
 
 fn parse_change(value: &[u8]) -> Option<Change> {

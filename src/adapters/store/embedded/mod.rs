@@ -22,6 +22,7 @@ pub use self::file::OpenError;
 use self::file::{Fault, RecordFile, Records};
 use self::writer::{Job, Write};
 use super::frame::Condition;
+use super::life::Mark;
 use super::listeners::Listeners;
 use super::place::{self, Place};
 use super::{frame, reason};
@@ -191,7 +192,7 @@ impl Index for EmbeddedStore {
         after: Option<&ChangeCursor>,
         limit: usize,
     ) -> Result<Changes, StoreError> {
-        let after = after.map(index::number).transpose()?;
+        let after = after.map(Mark::read).transpose()?;
         index::parse_changes(self.look_up(|database| index::changes(database, partition, after, limit))?)
     }
 

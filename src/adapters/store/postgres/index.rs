@@ -15,14 +15,15 @@ use crate::domain::time::Timestamp;
 /// A place in the changes of a partition: a number, and in which life of the database it was given.
 ///
 /// ```text
-/// cursor = system || timeline || number        u64 BE, u32 BE, u64 BE
+/// cursor = system || timeline || table || number        u64 BE, u32 BE, u32 BE, u64 BE
 /// ```
 ///
 /// A standby that takes over begins a new timeline. It may lack the last changes and give their numbers again, so a place
-/// of another life means nothing. Neither does one in a copy of the database, which is another system.
+/// of another life means nothing. Neither does one in a copy of the database, which is
+/// another system, or has other tables in the same one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Mark {
-    pub(super) life: [u8; 12],
+    pub(super) life: [u8; 16],
     pub(super) number: i64,
 }
 
@@ -82,7 +83,7 @@ pub(super) fn changes(rows: &[PgRow], after: Option<Mark>) -> Result<Changes, St
     }
     let mut changes = Vec::with_capacity(rows.len());
     for row in rows {
-        let Some(number) = row.try_get(4).map_err(unexpected)? else { break };
+        let Some(number) = row.try_get(5).map_err(unexpected)? else { break };
         changes.push((change(row)?, Mark { life, number }.cursor()));
     }
     let cursor = changes.last().map_or_else(|| end.cursor(), |(_, cursor)| cursor.clone());
@@ -111,9 +112,9 @@ pub(super) fn unexpected(_: sqlx::Error) -> StoreError {
 }
 
 fn change(row: &PgRow) -> Result<Change, StoreError> {
-    let (version, state): (i64, i16) = (row.try_get(7).map_err(unexpected)?, row.try_get(8).map_err(unexpected)?);
+    let (version, state): (i64, i16) = (row.try_get(8).map_err(unexpected)?, row.try_get(9).map_err(unexpected)?);
     let state = u8::try_from(state).ok().and_then(StateHint::numbered).ok_or(StoreError::Corrupt)?;
-    Ok(Change { key: place(row, 5)?.connection()?, version: Version(version.cast_unsigned()), state })
+    Ok(Change { key: place(row, 6)?.connection()?, version: Version(version.cast_unsigned()), state })
 }
 
 /// Drawer and field in a column and the next.
@@ -122,14 +123,16 @@ fn place(row: &PgRow, column: usize) -> Result<Place, StoreError> {
     Ok(Place { drawer: text(column)?, field: text(column + 1)? })
 }
 
-/// The system, and the timeline, which the name of a file of the log begins with.
-fn life(row: &PgRow) -> Result<[u8; 12], StoreError> {
+/// The system, the timeline, which the name of a file of the log begins with, and the table of the numbers.
+fn life(row: &PgRow) -> Result<[u8; 16], StoreError> {
     let system: i64 = row.try_get(2).map_err(unexpected)?;
     let wal_file: String = row.try_get(3).map_err(unexpected)?;
     let timeline = wal_file.get(..8).and_then(|timeline| u32::from_str_radix(timeline, 16).ok());
     let timeline = timeline.ok_or(PostgresFault::Unexpected)?.to_be_bytes();
-    let mut life = [0; 12];
-    let bytes = system.to_be_bytes().into_iter().chain(timeline);
+    let table: i64 = row.try_get(4).map_err(unexpected)?;
+    let table = u32::try_from(table).map_err(|_| PostgresFault::Unexpected)?.to_be_bytes();
+    let mut life = [0; 16];
+    let bytes = system.to_be_bytes().into_iter().chain(timeline).chain(table);
     life.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
     Ok(life)
 }
@@ -140,10 +143,10 @@ mod tests {
 
     #[test]
     fn a_cursor_is_a_life_and_a_number() {
-        let mark = Mark { life: *b"systemidtime", number: 7 };
+        let mark = Mark { life: *b"systemidtimeoidn", number: 7 };
         assert_eq!(Mark::read(&mark.cursor()).unwrap(), mark);
-        assert_eq!(mark.cursor().0.len(), 20);
-        for length in (0..40).filter(|length| *length != 20) {
+        assert_eq!(mark.cursor().0.len(), 24);
+        for length in (0..40).filter(|length| *length != 24) {
             assert!(matches!(Mark::read(&ChangeCursor(vec![0; length])), Err(StoreError::Corrupt)), "{length}");
         }
     }

@@ -62,7 +62,7 @@ pub(super) const CHANGES: &str = "\
 SELECT part.last,
        (SELECT min(first.number) FROM vault_change AS first WHERE first.partition = part.partition) AS first,
        (SELECT system_identifier FROM pg_control_system()) AS system,
-       pg_walfile_name(pg_current_wal_insert_lsn()) AS wal_file,
+       pg_walfile_name(pg_current_wal_insert_lsn()) AS wal_file, part.tableoid::bigint AS number_table,
        change.number, change.drawer, change.field, change.version, change.state
 FROM vault_partition AS part LEFT JOIN LATERAL (
     SELECT * FROM vault_change AS log
