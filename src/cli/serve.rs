@@ -67,7 +67,7 @@ impl Running {
         }
         let mut instance = [0; 8];
         SystemRandom.fill(&mut instance);
-        let limits = ServerLimits::default();
+        let limits = ServerLimits::of_this_process();
         let guard = std::sync::Arc::clone(&app.guard);
         let server = Server::bind(listen, guard, reflection, limits, u64::from_be_bytes(instance))
             .await

@@ -4,6 +4,7 @@ mod context;
 mod convert;
 mod credentials;
 mod direct;
+mod listener;
 mod server;
 mod socket;
 mod status;

@@ -5,17 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
+use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 
 use super::context::ContextLayer;
 use super::credentials::TakeCredentials;
 use super::direct::DirectLayer;
-use super::socket::Socket;
+use super::listener::Listener;
 use super::token_vault::TokenVaultApi;
 use crate::access::Guard;
 use crate::pb::DESCRIPTORS;
@@ -43,9 +42,16 @@ pub enum Reflection {
 /// How long written answers get to reach the network before connections are cut.
 const FLUSH: Duration = Duration::from_millis(250);
 
-/// What one connection may ask for.
+/// The most connections there is ever room for, however many files the process may open.
+const CONNECTIONS: u64 = 10_000;
+
+/// How many open connections there may be, and what one may ask for.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
+    /// Connections at a time; the next wait until one ends.
+    pub connections: usize,
+    /// How long a connection may take to say that it speaks HTTP/2.
+    pub greeting: Duration,
     /// Calls in flight on one connection; more are refused at the HTTP/2 level.
     pub streams: u32,
     /// Bytes of one message.
@@ -63,6 +69,8 @@ pub struct ServerLimits {
 impl Default for ServerLimits {
     fn default() -> Self {
         Self {
+            connections: 512,
+            greeting: Duration::from_secs(10),
             streams: 1_024,
             message: 256 * 1_024,
             headers: 16 * 1_024,
@@ -70,6 +78,21 @@ impl Default for ServerLimits {
             connection_grace: Duration::from_secs(30),
         }
     }
+}
+
+impl ServerLimits {
+    /// With as many connections as leave the process some of the files it may open, for the store, the outbox and the
+    /// platforms: a quarter, and at least 256 unless that were more than half.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        Self { connections: connections_within(files), ..Self::default() }
+    }
+}
+
+fn connections_within(files: u64) -> usize {
+    let reserve = (files / 4).max(256).min(files / 2);
+    usize::try_from((files - reserve).clamp(1, CONNECTIONS)).unwrap_or(1)
 }
 
 // === impl Server ===
@@ -114,13 +137,7 @@ impl Server {
     /// When the listener fails.
     pub async fn serve(self, drain: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let Self { listener, guard, reflection, limits, instance, health } = self;
-        // Without nodelay a small server does a fiftieth of its work: every accept path sets it.
-        let incoming = TcpIncoming::from(listener)
-            .with_nodelay(Some(true))
-            .with_keepalive(Some(Duration::from_secs(30)))
-            .with_keepalive_interval(Some(Duration::from_secs(10)))
-            .with_keepalive_retries(Some(3))
-            .map_ok(Socket);
+        let incoming = Listener::new(listener, limits.connections, limits.greeting).sockets();
         let api = TokenVaultServer::new(TokenVaultApi { guard: Arc::clone(&guard) })
             .max_decoding_message_size(limits.message);
         let vault = tonic::service::interceptor::InterceptedService::new(api, TakeCredentials { guard });
@@ -199,4 +216,15 @@ pub enum ServeError {
     /// The descriptors of the API do not parse.
     #[error("the descriptors of the API cannot be served")]
     Reflection(#[from] tonic_reflection::server::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_some_files_for_everything_else() {
+        let within = [0, 64, 1_024, 4_096, 1_048_576, u64::MAX].map(connections_within);
+        assert_eq!(within, [1, 32, 768, 3_072, 10_000, 10_000]);
+    }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::caller::Caller;
+use crate::eventually::eventually;
 use crate::grants::assert_alive;
 use crate::installation::{PLATFORM, write_profile};
 use crate::oidc::{BASIC, Oidc, OidcClient, POST};
@@ -167,4 +168,21 @@ async fn what_development_means_no_configuration_can_change() {
 
     assert_ne!(server, "http://127.0.0.1:1");
     assert!(folder.path().join("data/vault.redb").is_file());
+}
+
+#[tokio::test]
+async fn a_vault_that_may_open_no_more_files_takes_connections_again_when_it_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let (vault, server) = dev(folder.path()).serving().await;
+    vault.open_no_more_files().await;
+    let keys = folder.path().join("data/engine-keys.json").display().to_string();
+    let status = vault_engine(["status", "ada"]).env("VAULT_ENGINE_SERVER", server).env("VAULT_ENGINE_KEY_FILE", keys);
+
+    let waiting = tokio::spawn(status.run());
+    eventually("it says that it takes none", async || vault.logged("no connection can be taken for now")).await;
+    vault.open_files_again().await;
+
+    assert!(waiting.await.unwrap().succeeded().contains("PLATFORM"));
+    let said = vault.stderr().matches("no connection can be taken for now").count();
+    assert_eq!(said, 1, "and says so once");
 }

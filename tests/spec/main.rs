@@ -18,6 +18,7 @@ mod audit;
 mod bad_input;
 mod batch_get_status;
 mod callers;
+mod connections;
 mod corruption;
 mod deadlines;
 mod delete_token;

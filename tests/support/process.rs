@@ -154,6 +154,26 @@ impl Running {
         line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kibibytes| kibibytes / 1_024)
     }
 
+    /// Lets it open as many files as it has open now, and no more.
+    pub(crate) async fn open_no_more_files(&self) {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id().unwrap())).unwrap();
+        // The lowest number that is free is the next one.
+        let taken: Vec<usize> = open.map(|fd| fd.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+        let free = (0..=taken.len()).find(|number| !taken.contains(number)).unwrap();
+        self.limit_files(&format!("{free}:")).await;
+    }
+
+    /// Lets it open files again.
+    pub(crate) async fn open_files_again(&self) {
+        self.limit_files("1024:").await;
+    }
+
+    async fn limit_files(&self, limit: &str) {
+        let id = self.child.id().unwrap().to_string();
+        let limit = format!("--nofile={limit}");
+        assert!(Command::new("prlimit").args(["--pid", &id, &limit]).status().await.unwrap().success());
+    }
+
     /// Whether it still runs.
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tokio::runtime::Builder;
+use vault_engine::transport::ServerLimits;
 
 use super::capture::Log;
 use super::vault::Vault;
@@ -12,6 +13,7 @@ use super::vault::Vault;
 pub(crate) struct Setup {
     pub(super) redis: bool,
     pub(super) settings: BTreeMap<String, String>,
+    pub(super) limits: ServerLimits,
 }
 
 /// Runs a test against a vault of the default kind.
@@ -31,6 +33,12 @@ impl Setup {
     /// Configured so: `with("REFRESH__BACKOFF_BASE_SECONDS", "1")`.
     pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
         self.settings.insert(format!("VAULT_ENGINE_{key}"), value.to_owned());
+        self
+    }
+
+    /// Its server has these limits.
+    pub(crate) fn limited(mut self, limits: ServerLimits) -> Self {
+        self.limits = limits;
         self
     }
 

@@ -44,6 +44,7 @@ const ENGINES: [(&str, &[Action], &[&str]); 5] = [
 pub(crate) struct Vault {
     folder: TempDir,
     settings: Mutex<BTreeMap<String, String>>,
+    limits: ServerLimits,
     keys: BTreeMap<&'static str, String>,
     provider: Provider,
     redis: Option<RedisServer>,
@@ -105,6 +106,7 @@ impl Vault {
         let vault = Self {
             folder,
             settings: Mutex::new(settings),
+            limits: setup.limits,
             keys,
             provider,
             redis,
@@ -352,7 +354,7 @@ impl Vault {
         let guard = App::over(foundation.clone(), config, &lifecycle, &made).await.unwrap().guard;
         let weak = Arc::downgrade(&guard);
         let free = ([127, 0, 0, 1], 0).into();
-        let server = Server::bind(free, guard, reflection, ServerLimits::default(), 7).await.unwrap();
+        let server = Server::bind(free, guard, reflection, self.limits, 7).await.unwrap();
         let url = format!("http://{}", server.address().unwrap());
         let health = server.health();
         health.serving().await;
