@@ -11,7 +11,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -138,14 +138,23 @@ impl PostgresServer {
 
     /// Asks as an operator with all rights; the answer with `|` between columns.
     pub(crate) fn ask(&self, database: &str, statement: &str) -> String {
-        let answer = Command::new(program("psql"))
+        let answer = self.psql(database, statement);
+        assert!(answer.status.success(), "{statement}: {}", String::from_utf8_lossy(&answer.stderr));
+        String::from_utf8(answer.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// The same; whether it went well.
+    pub(crate) fn try_ask(&self, database: &str, statement: &str) -> bool {
+        self.psql(database, statement).status.success()
+    }
+
+    fn psql(&self, database: &str, statement: &str) -> Output {
+        Command::new(program("psql"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", OPERATOR, "-d", database])
             .args(["-p", &self.port.to_string(), "-c", statement])
             .env("PGPASSWORD", OPERATOR_PASSWORD)
             .output()
-            .unwrap();
-        assert!(answer.status.success(), "{statement}: {}", String::from_utf8_lossy(&answer.stderr));
-        String::from_utf8(answer.stdout).unwrap().trim_end().to_owned()
+            .unwrap()
     }
 
     /// Stops it in its tracks: connections stay open, nothing answers.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use vault_engine::adapters::store::dynamodb::{ConnectError, DynamoSettings, DynamoStore, Note};
 use vault_engine::adapters::system::SystemClock;
 
+use super::detour::Detour;
 use super::dynamodb_server::{DynamoServer, Peer, credentials, settings_at};
 use crate::canned_aws::CannedAws;
 
@@ -158,6 +159,17 @@ async fn a_server_that_never_answers_is_refused_within_bounds() {
     let error = refusal(&settings).await;
     assert!(begun.elapsed() < Duration::from_secs(10));
     assert!(chain(&error).contains("did not answer in time"), "{}", chain(&error));
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_after_its_first_answer_is_not_refused_for_good() {
+    let server = DynamoServer::of(Peer::Local).await;
+    let table = server.table().await.table;
+    let detour = Detour::to(server.port()).await;
+    detour.lose_answers_after(1);
+    let settings = DynamoSettings { request_timeout: Duration::from_secs(1), ..settings_at(detour.port(), &table) };
+    let error = refusal(&settings).await;
+    assert!(matches!(error, ConnectError::Unreachable { attempts: 1, .. }), "{error}");
 }
 
 #[tokio::test]

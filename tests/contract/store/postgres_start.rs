@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "an assertion fails by panicking")]
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use vault_engine::adapters::store::postgres::{
     ConnectError, Migrated, Note, PostgresSettings, PostgresStore, TlsSettings, Verify,
@@ -9,6 +11,7 @@ use vault_engine::adapters::store::postgres::{
 use vault_engine::domain::ports::{Expected, Store as _};
 
 use super::backends::in_database;
+use super::eventually::eventually;
 use super::postgres_server::{PostgresServer, STRANGER};
 use super::promises::connection;
 
@@ -81,6 +84,27 @@ async fn a_server_that_is_not_there_is_refused_after_a_few_attempts() {
     let settings = PostgresSettings { port: 1, ..PostgresSettings::default() };
     let refused = refusal(&settings).await;
     assert!(refused.contains("postgres at `127.0.0.1:1/vault` cannot be reached (3 attempts)"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_server_that_answers_and_is_slow_for_now_is_not_refused_for_good() {
+    let server = PostgresServer::shared();
+    let settings = PostgresSettings { command_timeout: Duration::from_millis(300), ..migrated(server).await };
+    let locking = {
+        let database = settings.database.clone();
+        let lock = "BEGIN; LOCK TABLE vault_migration IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(30)";
+        std::thread::spawn(move || server.try_ask(&database, lock))
+    };
+    let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'vault_migration'::regclass AND granted
+                  AND mode = 'AccessExclusiveLock'";
+    eventually("it is locked", async || (server.ask(&settings.database, locked) == "1").then_some(())).await;
+    let error = PostgresStore::connect(&settings).await.err().expect("it was connected to");
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE query LIKE '%pg_sleep(30)' AND datname = current_database() AND pid <> pg_backend_pid()";
+    server.ask(&settings.database, end);
+    assert!(!locking.join().unwrap(), "the lock was held until it was ended");
+    PostgresStore::connect(&settings).await.unwrap();
 }
 
 #[tokio::test]

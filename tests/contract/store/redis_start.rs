@@ -11,6 +11,7 @@ use vault_engine::adapters::store::redis::{
 };
 
 use super::backends::{plain, secured};
+use super::eventually::eventually;
 use super::redis_server::{RedisOptions, RedisServer};
 
 async fn refusal(settings: &RedisSettings) -> ConnectError {
@@ -109,6 +110,30 @@ async fn a_server_that_starts_up_meanwhile_is_waited_for() {
     assert!(futures_util::poll!(connecting.as_mut()).is_pending());
     server.restart();
     connecting.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_answers_and_takes_no_writes_for_now_is_not_refused_for_good() {
+    let server = RedisServer::start(RedisOptions::default());
+    server.ask(&[b"CLIENT", b"PAUSE", b"20000", b"WRITE"]);
+    let settings = RedisSettings { response_timeout: Duration::from_millis(300), ..plain(&server) };
+    let error = refusal(&settings).await;
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_not_put_together_yet_is_not_refused_for_good() {
+    let alone = |port| format!("cluster-enabled yes\ncluster-port {port}\ncluster-config-file nodes.conf\n");
+    let node = RedisServer::start_with(RedisOptions::default(), alone);
+    let seeds = vec![Endpoint { host: "127.0.0.1".to_owned(), port: node.port() }];
+    let error = refusal(&RedisSettings { shape: Shape::Cluster(seeds.clone()), ..plain(&node) }).await;
+    assert!(matches!(error, ConnectError::Unreachable { attempts: 3, .. }), "{}", chain(&error));
+    node.ask(&[b"CLUSTER", b"ADDSLOTSRANGE", b"0", b"16383"]);
+    eventually("the cluster is ready", async || {
+        node.ask(&[b"CLUSTER", b"INFO"]).contains("cluster_state:ok").then_some(())
+    })
+    .await;
+    RedisStore::connect(&RedisSettings { shape: Shape::Cluster(seeds), ..plain(&node) }).await.unwrap();
 }
 
 #[tokio::test]

@@ -83,6 +83,20 @@ pub enum ConnectError {
     },
 }
 
+// === impl ConnectError ===
+
+impl ConnectError {
+    /// What a fault after so many attempts means: what passes by itself is no refusal. Having nothing to sign with may
+    /// pass, and most often is a mistake.
+    fn of(table: &Table, attempts: u32, source: DynamoFault) -> Self {
+        if source.passes() && !matches!(source, DynamoFault::Unsigned(_)) {
+            Self::Unreachable { attempts, source }
+        } else {
+            Self::Refused { table: table.name.clone(), source }
+        }
+    }
+}
+
 /// Something an operator should know about the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note {
@@ -113,8 +127,7 @@ impl fmt::Display for Note {
 pub(super) async fn inspect(table: &Table) -> Result<Vec<Note>, ConnectError> {
     let description = knock(table).await?.ok_or_else(|| ConnectError::Missing { table: table.name.clone() })?;
     check(table, &description)?;
-    let refused = |source| ConnectError::Refused { table: table.name.clone(), source };
-    try_requests(table).await.map_err(refused)?;
+    try_requests(table).await.map_err(|source| ConnectError::of(table, 1, source))?;
     Ok(match has_time_to_live(table).await {
         Ok(true) => Vec::new(),
         Ok(false) => vec![Note::NoTimeToLive],
@@ -186,16 +199,12 @@ async fn knock(table: &Table) -> Result<Option<TableDescription>, ConnectError> 
             Err(SdkError::ServiceError(failure)) if failure.err().is_resource_not_found_exception() => return Ok(None),
             Err(error) => error.into(),
         };
-        match fault {
-            source if !source.passes() => return Err(ConnectError::Refused { table: table.name.clone(), source }),
-            source @ DynamoFault::Unsigned(_) => {
-                return Err(ConnectError::Refused { table: table.name.clone(), source });
-            }
-            source if attempts >= ATTEMPTS => return Err(ConnectError::Unreachable { attempts, source }),
-            _ => {
+        match ConnectError::of(table, attempts, fault) {
+            ConnectError::Unreachable { .. } if attempts < ATTEMPTS => {
                 attempts += 1;
                 sleep(PAUSE).await;
             }
+            error => return Err(error),
         }
     }
 }

@@ -70,7 +70,7 @@ fn judge(found: i64, needed: i64, settings: &PostgresSettings) -> Result<(), Con
 
 /// The version of the schema in the database; 0: none.
 async fn found(settings: &PostgresSettings, pool: &Arc<Pool>) -> Result<i64, ConnectError> {
-    let refused = |source| ConnectError::Refused { address: settings.address(), source };
+    let refused = |source| ConnectError::after_an_answer(settings, source);
     let answer = pool.fetch(sqlx::query(HAS_SCHEMA)).await.map_err(refused)?;
     if !answer.first().is_some_and(|row| row.try_get(0).unwrap_or(false)) {
         return Ok(0);

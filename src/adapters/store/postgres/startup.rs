@@ -121,6 +121,20 @@ pub enum ConnectError {
     Migration(#[source] sqlx::migrate::MigrateError),
 }
 
+// === impl ConnectError ===
+
+impl ConnectError {
+    /// What a fault after the first answer means: what passes by itself is no refusal.
+    pub(super) fn after_an_answer(settings: &PostgresSettings, source: PostgresFault) -> Self {
+        let address = settings.address();
+        match source {
+            PostgresFault::Standby => Self::Standby { address },
+            source if source.is_final() => Self::Refused { address, source },
+            source => Self::Unreachable { address, attempts: 1, source },
+        }
+    }
+}
+
 /// Something an operator should know about the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note {
@@ -153,7 +167,7 @@ impl fmt::Display for Note {
 /// Waits, within bounds, until the server answers, and refuses one that must not be relied on.
 pub(super) async fn inspect(settings: &PostgresSettings, pool: &Arc<Pool>) -> Result<Vec<Note>, ConnectError> {
     let address = settings.address();
-    let refused = |source| ConnectError::Refused { address: settings.address(), source };
+    let refused = |source| ConnectError::after_an_answer(settings, source);
     let server = knock(settings, pool).await?;
     schema::check(settings, pool).await?;
     let rights = pool.fetch(sqlx::query(MISSING_RIGHTS)).await.map_err(refused)?;

@@ -105,10 +105,14 @@ impl Cluster {
         Ok(node)
     }
 
-    /// One line to each primary, to inspect it by.
+    /// One line to each primary, to inspect it by. A cluster that is not put together yet has none for some partition.
     pub(super) async fn each_primary(&self) -> Result<Vec<(Endpoint, Arc<Lines>)>, RedisFault> {
         self.refresh().await?;
-        self.map().primaries().map(|node| Ok((node.clone(), self.lines_to(node)?))).collect()
+        let map = self.map();
+        if Partition::all().any(|partition| map.owner(partition).is_none()) {
+            return Err(RedisFault::NoPrimary);
+        }
+        map.primaries().map(|node| Ok((node.clone(), self.lines_to(node)?))).collect()
     }
 
     /// Sends one command about a partition, wherever that is.

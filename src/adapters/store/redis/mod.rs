@@ -121,7 +121,7 @@ impl RedisStore {
             page_timeout: settings.operation_timeout * 2,
             notes,
         };
-        store.try_commands().await.map_err(|source| ConnectError::Refused { address, source })?;
+        store.try_commands().await.map_err(|source| ConnectError::after_an_answer(address, source))?;
         Ok(store)
     }
 

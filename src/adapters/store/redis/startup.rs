@@ -12,6 +12,7 @@ use std::time::Duration;
 use redis::{RedisError, Value, cmd};
 use tokio::time::sleep;
 
+use super::super::reason;
 use super::fault::RedisFault;
 use super::line::Line;
 use super::servers::Servers;
@@ -82,6 +83,19 @@ pub enum ConnectError {
         /// The host and port.
         address: String,
     },
+}
+
+// === impl ConnectError ===
+
+impl ConnectError {
+    /// What a fault after the first answer means: what passes by itself is no refusal.
+    pub(super) fn after_an_answer(address: String, source: RedisFault) -> Self {
+        if reason::is_transient(source.reason()) {
+            Self::Unreachable { address, attempts: 1, source }
+        } else {
+            Self::Refused { address, source }
+        }
+    }
 }
 
 /// Something an operator should know about the server.
