@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::foundation::make_private_dir;
 use super::{Foundation, StartError, catalog, open_audit, stores};
 use crate::adapters::audit::AuditLog;
-use crate::adapters::store::retry::{RetryPolicy, RetryingStore};
+use crate::adapters::store::retry::RetryingStore;
 use crate::adapters::system::{SystemClock, SystemRandom};
 use crate::config::{Config, KmsConfig, StoreConfig};
 use crate::domain::audit::{AuditAction, AuditEntry, AuditResult, Subject};
@@ -45,7 +45,8 @@ impl SealedStore {
     /// When it cannot be used.
     pub async fn open(config: &Config) -> Result<Self, StartError> {
         let opened = stores::open(&config.store).await?;
-        let store = Arc::new(RetryingStore::new(opened.store, Arc::new(SystemRandom), RetryPolicy::default()));
+        let store =
+            Arc::new(RetryingStore::new(opened.store, Arc::new(SystemRandom), stores::retry_policy(&config.store)));
         Ok(Self { store, index: opened.index })
     }
 

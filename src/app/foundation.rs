@@ -16,7 +16,7 @@ use crate::adapters::keys::guarded::{Guarded, Limits};
 use crate::adapters::keys::local::{InProduction, LocalKeys};
 use crate::adapters::steady::SteadyClock;
 use crate::adapters::store::near_cache::NearCache;
-use crate::adapters::store::retry::{RetryPolicy, RetryingStore};
+use crate::adapters::store::retry::RetryingStore;
 use crate::adapters::system::{SystemClock, SystemRandom};
 use crate::config::{Config, KmsConfig, StoreConfig};
 use crate::domain::catalog::Catalog;
@@ -96,7 +96,8 @@ impl Foundation {
         let clock: Arc<dyn Clock> = Arc::new(SteadyClock::around(Arc::new(SystemClock)));
         let tasks: Arc<dyn Tasks> = Arc::new(lifecycle.clone());
         let OpenStore { store, index, notes } = stores::open(&config.store).await?;
-        let store: Arc<dyn Store> = Arc::new(RetryingStore::new(store, Arc::clone(&random), RetryPolicy::default()));
+        let store: Arc<dyn Store> =
+            Arc::new(RetryingStore::new(store, Arc::clone(&random), stores::retry_policy(&config.store)));
         // What is in this process already is not worth a second copy.
         let near = config.near_cache.max_bytes > 0 && !matches!(config.store, StoreConfig::Embedded { .. });
         let store = if near { Arc::new(NearCache::over(store, &*index, config.near_cache.max_bytes)) } else { store };

@@ -10,6 +10,7 @@ use crate::adapters::store::embedded::EmbeddedStore;
 use crate::adapters::store::postgres as postgres_store;
 #[cfg(feature = "redis")]
 use crate::adapters::store::redis as redis_store;
+use crate::adapters::store::retry::RetryPolicy;
 #[cfg(feature = "dynamodb")]
 use crate::adapters::system::SystemClock;
 use crate::config::StoreConfig;
@@ -69,6 +70,21 @@ pub(super) async fn open(config: &StoreConfig) -> Result<OpenStore, StartError> 
         }
         #[cfg(not(feature = "redis"))]
         StoreConfig::Redis(_) => Err(StartError::NotBuiltIn("redis")),
+    }
+}
+
+/// How long, and how often, the store of the configuration is tried: each of its own time limits is let have its effect.
+pub(super) fn retry_policy(config: &StoreConfig) -> RetryPolicy {
+    match config {
+        StoreConfig::Embedded { .. } => RetryPolicy::default(),
+        // A write is a look, and a transaction.
+        StoreConfig::Dynamodb(dynamodb) => {
+            RetryPolicy::for_operations_of(dynamodb.connect_timeout + dynamodb.command_timeout * 2)
+        }
+        StoreConfig::Postgres(postgres) => {
+            RetryPolicy::for_operations_of(postgres.connect_timeout + postgres.command_timeout)
+        }
+        StoreConfig::Redis(redis) => RetryPolicy::for_operations_of(redis.connect_timeout + redis.command_timeout),
     }
 }
 

@@ -50,3 +50,14 @@ fn storing_again_what_found_the_store_hanging_stores_it() {
         assert_eq!(vault.as_engine("action").call(get("plain")).await.unwrap().access_token, tokens.access);
     });
 }
+
+#[test]
+fn a_store_may_take_as_long_as_it_is_configured_to() {
+    let patient = Setup::default().on_redis().with("STORE__REDIS__TIMEOUTS__COMMAND_MS", "9000");
+    patient.run(async |vault| {
+        let begun = Instant::now();
+        vault.redis().ask(&[b"CLIENT", b"PAUSE", b"4600", b"ALL"]);
+        vault.connect("plain", 3_600).await;
+        assert!(begun.elapsed().as_millis() > 4_000, "nothing was waited for");
+    });
+}

@@ -47,6 +47,15 @@ impl Default for RetryPolicy {
     }
 }
 
+impl RetryPolicy {
+    /// For a store that is allowed to take so long for one operation: no less than that, and a pause.
+    #[must_use]
+    pub fn for_operations_of(operation: Duration) -> Self {
+        let usual = Self::default();
+        Self { time_limit: usual.time_limit.max(operation + usual.longest_pause), ..usual }
+    }
+}
+
 // === impl RetryingStore ===
 
 impl RetryingStore {

@@ -201,3 +201,11 @@ async fn pauses_double_up_to_their_bound() {
     }
     assert_eq!(pauses, [50, 100, 200, 400, 500, 500, 500]);
 }
+
+#[test]
+fn an_operation_may_take_as_long_as_its_store_allows() {
+    let limit = |millis| RetryPolicy::for_operations_of(Duration::from_millis(millis)).time_limit;
+    let usual = RetryPolicy::default().time_limit;
+    assert_eq!([limit(10), limit(3_000)], [usual, usual]);
+    assert!(limit(60_000) > Duration::from_secs(60));
+}
