@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "an assertion fails by panicking")]
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
 use vault_engine::adapters::store::postgres::{
     ConnectError, Migrated, Note, PostgresSettings, PostgresStore, TlsSettings, Verify,
 };
@@ -105,6 +108,26 @@ async fn a_server_that_answers_and_is_slow_for_now_is_not_refused_for_good() {
     server.ask(&settings.database, end);
     assert!(!locking.join().unwrap(), "the lock was held until it was ended");
     PostgresStore::connect(&settings).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_begins_with_nothing_that_a_pooler_refuses() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let settings = PostgresSettings { port: listener.local_addr().unwrap().port(), ..PostgresSettings::default() };
+    let listening = async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let length = stream.read_u32().await.unwrap();
+        let mut message = vec![0; usize::try_from(length).unwrap() - 4];
+        stream.read_exact(&mut message).await.unwrap();
+        message
+    };
+    let (refused, message) = tokio::join!(PostgresStore::connect(&settings), listening);
+    assert!(refused.is_err());
+    // Behind the version of the protocol stand names and values.
+    let words: Vec<_> = message[4..].split(|byte| *byte == 0).map(|word| str::from_utf8(word).unwrap()).collect();
+    let mut names: Vec<_> = words.into_iter().step_by(2).filter(|name| !name.is_empty()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["DateStyle", "TimeZone", "application_name", "client_encoding", "database", "user"]);
 }
 
 #[tokio::test]

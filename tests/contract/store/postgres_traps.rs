@@ -326,6 +326,28 @@ async fn what_nobody_rang_for_is_heard_all_the_same() {
 }
 
 #[tokio::test]
+async fn the_server_ends_what_nobody_waits_for_any_more() {
+    let server = PostgresServer::shared();
+    let settings = settings(server).await;
+    let store = connect(&settings).await;
+    let locking = {
+        let database = settings.database.clone();
+        let lock = "BEGIN; LOCK TABLE vault_record IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)";
+        std::thread::spawn(move || server.try_ask(&database, lock))
+    };
+    let of_ours = "FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database()
+                   AND relation = 'vault_record'::regclass";
+    let count = |which: &str| server.ask(&settings.database, &format!("SELECT count(*) {of_ours} AND {which}"));
+    eventually("it is locked", async || (count("granted AND mode = 'AccessExclusiveLock'") == "1").then_some(())).await;
+    assert_eq!(reason_of(store.get(&gmail()).await), "timeout");
+    eventually("nobody waits for the lock", async || (count("NOT granted") == "0").then_some(())).await;
+    assert_eq!(count("granted AND mode = 'AccessExclusiveLock'"), "1", "it is held still");
+    server.ask(&settings.database, &format!("SELECT pg_terminate_backend(pid) {of_ours} AND granted"));
+    assert!(!locking.join().unwrap());
+    answers_again(&store).await;
+}
+
+#[tokio::test]
 async fn leases_and_keyrings_are_nobodys_news() {
     let server = PostgresServer::shared();
     let settings = settings(server).await;

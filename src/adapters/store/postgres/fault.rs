@@ -107,6 +107,7 @@ fn reason_of(code: &str) -> &'static str {
 
 fn advice(code: &str) -> &'static str {
     match code {
+        "08P01" => ": a pooler on the way may not reach it, or not let this user or database through; see its log",
         "28P01" => ": it does not accept the username or the password",
         "28000" => ": it does not let this user in from here; see its pg_hba.conf",
         "3D000" => ": there is no such database",

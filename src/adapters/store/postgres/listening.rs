@@ -73,7 +73,10 @@ async fn session(settings: &PostgresSettings, listeners: &Listeners) -> Result<I
     connection.ignore_pool_close_event(true);
     connection.eager_reconnect(false);
     let limit = settings.command_timeout;
-    // A standby refuses it.
+    let begun = timeout(limit, settings.session().fetch_one(&mut connection)).await;
+    if begun.map_err(|_| PostgresFault::Silence)??.try_get(0)? {
+        return Err(PostgresFault::Standby);
+    }
     timeout(limit, connection.listen(CHANNEL)).await.map_err(|_| PostgresFault::Silence)??;
     let last = timeout(limit, sqlx::query(LAST).fetch_all(&mut connection)).await;
     let mut seen = Seen::new();

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{Connection as _, Postgres, Row as _};
 use tokio::runtime::Handle;
@@ -35,9 +35,7 @@ const REST: Duration = Duration::from_mins(1);
 
 /// The connections.
 pub(super) struct Pool {
-    options: PgConnectOptions,
-    connect_timeout: Duration,
-    command_timeout: Duration,
+    settings: PostgresSettings,
     permits: Arc<Semaphore>,
     /// Where exchanges go whose callers have gone.
     runtime: Handle,
@@ -71,9 +69,7 @@ impl Pool {
     /// Connects when it is first used. To be called on the runtime it is to live on.
     pub(super) fn new(settings: &PostgresSettings) -> Self {
         Self {
-            options: settings.options(),
-            connect_timeout: settings.connect_timeout,
-            command_timeout: settings.command_timeout,
+            settings: settings.clone(),
             permits: Arc::new(Semaphore::new(settings.max_connections)),
             runtime: Handle::current(),
             waiting: Mutex::default(),
@@ -90,7 +86,7 @@ impl Pool {
     }
 
     async fn exchange(self: Arc<Self>, mut lent: Lent, query: Query<'static, Postgres, PgArguments>) -> Answer {
-        let fault = match timeout(self.command_timeout, query.fetch_all(&mut lent.connection)).await {
+        let fault = match timeout(self.settings.command_timeout, query.fetch_all(&mut lent.connection)).await {
             Ok(Ok(rows)) => {
                 lock(&self.waiting).push(Waiting { connection: lent.connection, since: Instant::now() });
                 return Ok(rows);
@@ -107,7 +103,7 @@ impl Pool {
     }
 
     async fn lend(&self) -> Result<Lent, PostgresFault> {
-        let deadline = Instant::now() + self.connect_timeout;
+        let deadline = Instant::now() + self.settings.connect_timeout;
         let permit =
             timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await.map_err(|_| PostgresFault::Busy)?;
         let permit = permit.map_err(|_| PostgresFault::Busy)?;
@@ -124,7 +120,7 @@ impl Pool {
         if failed_at.is_some_and(|instant| instant.elapsed() < COOL_DOWN) {
             return Err(PostgresFault::JustFailed);
         }
-        let made = timeout_at(deadline, open(&self.options)).await.unwrap_or(Err(PostgresFault::Silence));
+        let made = timeout_at(deadline, open(&self.settings)).await.unwrap_or(Err(PostgresFault::Silence));
         *lock(&self.failed_at) = made.is_err().then(Instant::now);
         made.map_err(|fault| self.noted(fault))
     }
@@ -161,9 +157,9 @@ impl Drop for Exchange {
 }
 
 /// Opens a connection to a server that takes writes. A standby would answer reads too, with what was true a while ago.
-async fn open(options: &PgConnectOptions) -> Result<PgConnection, PostgresFault> {
-    let mut connection = PgConnection::connect_with(options).await?;
-    let answer = sqlx::query("SELECT pg_is_in_recovery()").fetch_one(&mut connection).await?;
+async fn open(settings: &PostgresSettings) -> Result<PgConnection, PostgresFault> {
+    let mut connection = PgConnection::connect_with(&settings.options()).await?;
+    let answer = settings.session().fetch_one(&mut connection).await?;
     if answer.try_get(0)? { Err(PostgresFault::Standby) } else { Ok(connection) }
 }
 

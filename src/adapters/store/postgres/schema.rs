@@ -44,7 +44,7 @@ pub(super) async fn migrate(settings: &PostgresSettings, pool: &Arc<Pool>) -> Re
     let mut migrator = Migrator::with_migrations(migrations.into());
     migrator.dangerous_set_table_name(MIGRATION_TABLE);
     let work = async {
-        let mut connection = PgConnection::connect_with(&settings.bare_options()).await?;
+        let mut connection = PgConnection::connect_with(&settings.options()).await?;
         migrator.run(&mut connection).await?;
         connection.close().await?;
         Ok(())

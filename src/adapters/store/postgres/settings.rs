@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::ConnectOptions as _;
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgSslMode};
+use sqlx::query::Query;
+use sqlx::{ConnectOptions as _, Postgres};
 
 use super::startup::ConnectError;
+use super::statements::SESSION;
 
 /// Where PostgreSQL is, how to get in, and how long to wait for it.
 #[derive(Debug, Clone)]
@@ -117,31 +119,25 @@ impl PostgresSettings {
         Ok(())
     }
 
-    /// How the connections for calls are made.
+    /// What every session of ours begins with, in one round trip; the answer says whether the server is a standby.
     ///
     /// The server ends by itself what nobody waits for any more, and probes connections on which nothing happens: that
-    /// keeps firewalls from forgetting them, and it notices a vault that vanished.
-    pub(super) fn options(&self) -> PgConnectOptions {
-        let limit = self.command_timeout.as_millis().to_string();
-        self.bare_options().options([
-            ("statement_timeout", limit.as_str()),
-            ("lock_timeout", limit.as_str()),
-            ("idle_in_transaction_session_timeout", limit.as_str()),
-            ("default_transaction_isolation", "read committed"),
-            ("tcp_keepalives_idle", "15"),
-            ("tcp_keepalives_interval", "5"),
-            ("tcp_keepalives_count", "3"),
-        ])
+    /// keeps firewalls from forgetting them, and it notices a vault that vanished. All this could be said in the message
+    /// that opens a connection, and then poolers refuse it.
+    pub(super) fn session(&self) -> Query<'static, Postgres, PgArguments> {
+        sqlx::query(SESSION).bind(self.command_timeout.as_millis().to_string())
     }
 
-    /// The same without time limits at the server: to change its schema takes as long as it takes.
-    pub(super) fn bare_options(&self) -> PgConnectOptions {
+    /// How connections are made. To change the schema takes as long as it takes, so no time limits are in this.
+    pub(super) fn options(&self) -> PgConnectOptions {
         let mut options = PgConnectOptions::new_without_pgpass()
             .host(&self.host)
             .port(self.port)
             .database(&self.database)
             .username(&self.username)
             .application_name("vault-engine")
+            // For numbers that are not whole, of which there are none here; a pooler does not know it.
+            .extra_float_digits(None)
             .ssl_mode(PgSslMode::Disable)
             .disable_statement_logging();
         if let Some(password) = &self.password {

@@ -117,6 +117,19 @@ WITH oldest AS (
 )
 SELECT count(*) FROM trimmed";
 
+/// What holds for a session from its beginning, and whether the server is a standby.
+///
+/// `$1` milliseconds.
+pub(super) const SESSION: &str = "\
+SELECT pg_is_in_recovery() AS standby,
+       set_config('statement_timeout', $1, false),
+       set_config('lock_timeout', $1, false),
+       set_config('idle_in_transaction_session_timeout', $1, false),
+       set_config('default_transaction_isolation', 'read committed', false),
+       set_config('tcp_keepalives_idle', '15', false),
+       set_config('tcp_keepalives_interval', '5', false),
+       set_config('tcp_keepalives_count', '3', false)";
+
 /// What is to be known about the server before it is relied on.
 pub(super) const SERVER: &str = "\
 SELECT current_setting('server_version_num')::int AS number, current_setting('fsync') AS fsync,
