@@ -169,12 +169,13 @@ pub(super) async fn inspect(settings: &PostgresSettings, pool: &Arc<Pool>) -> Re
     let address = settings.address();
     let refused = |source| ConnectError::after_an_answer(settings, source);
     let server = knock(settings, pool).await?;
-    schema::check(settings, pool).await?;
+    // Before the schema: without a right on its table that cannot be told.
     let rights = pool.fetch(sqlx::query(MISSING_RIGHTS)).await.map_err(refused)?;
     let missing = rights.first().ok_or(PostgresFault::Unexpected).map_err(refused)?;
     if let Some(missing) = missing.try_get(0).map_err(|error| refused(error.into()))? {
         return Err(ConnectError::Rights { address, missing });
     }
+    schema::check(settings, pool).await?;
     let mut notes = Vec::new();
     if server.fsync == "off" {
         notes.push(Note::NoFsync);

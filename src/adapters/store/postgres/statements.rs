@@ -144,11 +144,11 @@ pub(super) const HAS_SCHEMA: &str = "SELECT to_regclass('vault_migration') IS NO
 /// The table of [`SCHEMA`].
 pub(super) const MIGRATION_TABLE: &str = "vault_migration";
 
-/// The rights the user lacks, in words.
+/// The rights the user lacks, in words. Of a table that is not there yet, none.
 pub(super) const MISSING_RIGHTS: &str = "\
 SELECT string_agg(need.operation || ' on ' || need.relation, ', ')
-FROM (VALUES ('vault_record', 'SELECT'), ('vault_record', 'INSERT'), ('vault_record', 'UPDATE'),
+FROM (VALUES ('vault_migration', 'SELECT'), ('vault_record', 'SELECT'), ('vault_record', 'INSERT'), ('vault_record', 'UPDATE'),
              ('vault_partition', 'SELECT'), ('vault_partition', 'UPDATE'),
              ('vault_change', 'SELECT'), ('vault_change', 'INSERT'), ('vault_change', 'DELETE')
      ) AS need (relation, operation)
-WHERE NOT has_table_privilege(need.relation, need.operation)";
+WHERE NOT has_table_privilege(to_regclass(need.relation), need.operation)";
