@@ -26,7 +26,7 @@ pub(super) struct Args {
 }
 
 const EXPLANATION: &str = "\
-The whole file is checked before anything is written. What is newer in the store stays and is listed; to go back \
+The whole file is checked before anything is written. What is newer in the store stays, and the first of it is listed; to go back \
 behind it, restore into an empty store. In the end the epoch of the store is raised: instances that have seen later \
 versions know then that those are gone on purpose. Stopped in the middle, it can be run again as it was. Exit status: 0 \
 when everything is there, 3 when records of the store stand in the way of others in the export, 1 when it could not go on.";
@@ -40,15 +40,18 @@ struct Checked {
 /// Records that an operator should know of.
 #[derive(Default)]
 struct Listed {
-    lines: Vec<String>,
-    count: u64,
+    /// What is newer: the first of it.
+    newer: Vec<String>,
+    newer_count: usize,
+    /// What is not restored: all of it, because somebody has to look after each.
+    foreign: Vec<String>,
 }
 
 /// The keys of a hundred thousand tenants.
 const MAX_KEYRING_BYTES: usize = 64 * 1_024 * 1_024;
 
-/// How many records are named on standard error.
-const SHOWN: u64 = 20;
+/// How many records are named that are newer in the store, which needs nobody's attention.
+const SHOWN: usize = 20;
 
 pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let config = serve::load(args.config.config.as_deref(), std::iter::empty())?;
@@ -115,27 +118,35 @@ fn check(file: &File, size: u64, config: &Config) -> Result<Checked, Failure> {
 
 impl Listed {
     fn add(&mut self, placement: &Placement) {
-        let stays = match placement.placed {
-            Placed::Newer => "is newer in the store, and stays",
-            Placed::Foreign => "is not restored: what is in the store is of another history",
-            Placed::Written | Placed::Replaced | Placed::Same => return,
-        };
-        self.count += 1;
-        if self.count > SHOWN {
-            return;
+        match placement.placed {
+            Placed::Newer => {
+                self.newer_count += 1;
+                if self.newer.len() < SHOWN {
+                    self.newer.extend(line(&placement.address, "is newer in the store, and stays"));
+                }
+            }
+            Placed::Foreign => {
+                let stays = "is not restored: what is in the store is of another history";
+                self.foreign.extend(line(&placement.address, stays));
+            }
+            Placed::Written | Placed::Replaced | Placed::Same => {}
         }
-        self.lines.push(match &placement.address {
-            Address::Connection(key) => format!("{key} {stays}"),
-            Address::UserKey { tenant, user, .. } => format!("the key of {tenant}/{user} {stays}"),
-            Address::TenantKeyring { tenant } => format!("the keys of {tenant} {stays}"),
-            Address::Lease { .. } | Address::Epoch => return,
-        });
     }
 
     fn show(&self) {
-        self.lines.iter().for_each(output::note);
-        if self.count > SHOWN {
-            output::note(format!("and {} more", self.count - SHOWN));
+        self.newer.iter().for_each(output::note);
+        if self.newer_count > self.newer.len() {
+            output::note(format!("and {} more are newer in the store", self.newer_count - self.newer.len()));
         }
+        self.foreign.iter().for_each(output::note);
+    }
+}
+
+fn line(address: &Address, stays: &str) -> Option<String> {
+    match address {
+        Address::Connection(key) => Some(format!("{key} {stays}")),
+        Address::UserKey { tenant, user, .. } => Some(format!("the key of {tenant}/{user} {stays}")),
+        Address::TenantKeyring { tenant } => Some(format!("the keys of {tenant} {stays}")),
+        Address::Lease { .. } | Address::Epoch => None,
     }
 }

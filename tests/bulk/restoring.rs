@@ -119,10 +119,8 @@ async fn a_store_with_keys_of_its_own_is_left_as_it_is() {
     assert_eq!(site.everything("b").await, before);
 }
 
-#[tokio::test]
-async fn a_user_who_has_connected_anew_keeps_what_they_have() {
-    let site = site(2).await;
-    // The store has lost its users, and kept its keys.
+/// A store `b` that has lost its users and kept its keys; then these have connected anew.
+async fn lose_and_connect_anew(site: &Site, users: std::ops::Range<usize>) -> String {
     let source = site.store("a");
     let target = site.store("b");
     for item in crate::site::everything(&source).await {
@@ -134,9 +132,20 @@ async fn a_user_who_has_connected_anew_keeps_what_they_have() {
         }
     }
     drop((source, target));
-    let mut anew = line(1);
-    anew["access_token"] = json!("canary-anew");
-    site.command("import --config b.yaml").input(anew.to_string()).run().await.succeeded();
+    let anew = users.map(|number| {
+        let mut anew = line(number);
+        anew["access_token"] = json!("canary-anew");
+        anew.to_string()
+    });
+    let anew = anew.collect::<Vec<_>>().join("\n");
+    site.command("import --config b.yaml").input(anew.clone()).run().await.succeeded();
+    anew
+}
+
+#[tokio::test]
+async fn a_user_who_has_connected_anew_keeps_what_they_have() {
+    let site = site(2).await;
+    let anew = lose_and_connect_anew(&site, 1..2).await;
 
     let ended = site.run(RESTORE).await;
 
@@ -144,6 +153,21 @@ async fn a_user_who_has_connected_anew_keeps_what_they_have() {
     assert!(ended.stderr.contains("user-1:gmail is not restored"), "{}", ended.stderr);
     let again = site.command("import --config b.yaml").input(format!("{}\n{anew}", line(0))).run().await;
     assert!(again.stderr.contains("2 lines: 0 imported, 2 unchanged"), "{}", again.stderr);
+}
+
+#[tokio::test]
+async fn everybody_who_has_connected_anew_is_named_however_many() {
+    let site = site(60).await;
+    lose_and_connect_anew(&site, 10..50).await;
+
+    let ended = site.run(RESTORE).await;
+
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    for number in 0..60 {
+        let line = format!("user-{number}:gmail is not restored");
+        let named = ended.stderr.lines().any(|said| said.starts_with(&line));
+        assert_eq!(named, (10..50).contains(&number), "{number}: {}", ended.stderr);
+    }
 }
 
 #[tokio::test]
