@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use secrecy::ExposeSecret as _;
+use serde_yaml::Value;
 
 use super::*;
 use crate::domain::method::Action;
@@ -76,6 +77,44 @@ fn everything_the_sample_offers_can_be_switched_on() {
     assert_eq!(config.platforms[&"microsoft".parse().unwrap()].vars["tenant"], "organizations");
     assert_eq!(config.enabled_platforms.unwrap().len(), 2);
     assert!(config.profiles_dir.is_some());
+}
+
+/// All groups of keys in a document, with the keys in each.
+fn groups(value: &Value, path: &[String], found: &mut Vec<(Vec<String>, Vec<String>)>) {
+    let Value::Mapping(entries) = value else { return };
+    let keys: Vec<String> = entries.keys().map(|key| key.as_str().unwrap().to_owned()).collect();
+    found.push((path.to_vec(), keys));
+    for (key, value) in entries {
+        groups(value, &[path, &[key.as_str().unwrap().to_owned()]].concat(), found);
+    }
+}
+
+/// The keys that may stand in a group, as somebody is told who wrote one that may not. `None`: there every name may.
+fn known_in(document: &Value, group: &[String]) -> Option<Vec<String>> {
+    let mut document = document.clone();
+    let place = group.iter().fold(&mut document, |place, key| &mut place[key.as_str()]);
+    place["0000000000"] = Value::Null;
+    let told = faults(&serde_yaml::to_string(&document).unwrap(), &[]);
+    let path = [group, &["0000000000".to_owned()]].concat().join(".");
+    let line = told.lines().find(|line| line.contains(&format!(" {path}: is not a known key")))?;
+    let (_, known) = line.split_once("known here: ")?;
+    Some(known.split(", ").map(str::to_owned).collect())
+}
+
+#[test]
+fn the_sample_has_every_key_there_is() {
+    let sample: Value = serde_yaml::from_str(&uncommented()).unwrap();
+    let mut found = Vec::new();
+    groups(&sample, &[], &mut found);
+    let (mut compared, mut missing) = (0, Vec::new());
+    for (group, keys) in found {
+        let Some(known) = known_in(&sample, &group) else { continue };
+        let absent = known.iter().filter(|key| !keys.contains(key));
+        missing.extend(absent.map(|key| format!("{}.{key}", group.join("."))));
+        compared += 1;
+    }
+    assert!(missing.is_empty(), "{missing:?}");
+    assert!(compared > 20, "{compared} groups");
 }
 
 #[test]
