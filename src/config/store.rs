@@ -117,6 +117,9 @@ enum Mode {
     Cluster,
 }
 
+/// The longest that connecting and a command may take.
+const LONGEST: Duration = Duration::from_mins(1);
+
 /// The most nodes that may be named.
 const NODES: usize = 64;
 
@@ -151,8 +154,11 @@ fn redis(section: &mut Section<'_>, context: &Context<'_>, kind: Kind) -> Option
     let (username, password) = login(section, context);
     let tls = tls_of(section);
     let key_prefix = section.optional("key_prefix", key_prefix).unwrap_or_default();
-    let connections = section.optional("connections", |node| node.number(1..=256)).unwrap_or(4);
+    let connections = section.optional("connections", |node| node.number(1..=64)).unwrap_or(4);
     let (connect, command) = section.section("timeouts", timeouts).unwrap_or_default();
+    if connect + command > LONGEST {
+        section.fault("timeouts", "must be at most 60000 together", "");
+    }
     let (by_sentinel, by_nodes) = (wanted(Mode::Sentinel), wanted(Mode::Cluster));
     let sentinel = section.section("sentinel", |section| sentinel(section, context, by_sentinel)).flatten();
     let cluster = section.section("cluster", |section| nodes(section, by_nodes)).flatten();

@@ -287,6 +287,15 @@ fn redis_may_be_one_server_or_several() {
 }
 
 #[test]
+fn what_redis_would_be_refused_with_later_is_refused_by_the_name_of_its_key() {
+    let redis =
+        |more: &str| faults(&dev(&format!("store: {{ kind: redis, redis: {{ url: \"redis://r/0\", {more} }} }}")), &[]);
+    assert!(redis("connections: 65").contains("store.redis.connections: must be a whole number from 1 to 64"));
+    let together = redis("timeouts: { connect_ms: 40000, command_ms: 20001 }");
+    assert!(together.contains("store.redis.timeouts: must be at most 60000 together"), "{together}");
+}
+
+#[test]
 fn each_choice_asks_for_what_it_needs() {
     assert!(faults(&dev("store: { kind: redis }"), &[]).contains("store.redis.url: must be given"));
     assert!(faults(&dev("kms: { provider: aws }"), &[]).contains("kms.aws.key_id: must be given"));
