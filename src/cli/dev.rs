@@ -24,7 +24,8 @@ pub(super) struct Args {
     /// The address to serve on; `listen` of the configuration, or 127.0.0.1:50051, by default
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Where store, key and audit trail are kept, whatever the configuration says
+    /// Where store, key, outbox and audit trail are kept, whatever `data_dir` of the configuration says; what it gives a path
+    /// of its own stays there
     #[arg(long, value_name = "DIR", default_value = "vault-data")]
     data_dir: PathBuf,
     /// Where the engines' keys are written (mode 0600); if it exists, its keys are used again
