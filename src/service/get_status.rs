@@ -49,11 +49,13 @@ impl GetStatus {
         let ids = platforms.iter().map(|platform| platform.profile.id.clone());
         let loaded = self.records.load_all(&query.tenant, &query.user, ids).await?;
         let now = self.clock.now();
-        let status = |platform: &Platform| match loaded.iter().find(|(id, _)| *id == platform.profile.id) {
-            Some((id, Loaded { entry: Entry::Live(connection), .. })) => {
+        // In the order of the platforms, some of which are not there.
+        let mut loaded = loaded.into_iter().peekable();
+        let mut status = |platform: &Platform| match loaded.next_if(|(id, _)| *id == platform.profile.id) {
+            Some((platform_id, Loaded { entry: Entry::Live(connection), .. })) => {
                 let (tenant, user) = (query.tenant.clone(), query.user.clone());
-                let key = ConnectionKey { tenant, user, platform: id.clone() };
-                PlatformStatus::of(platform, &key, connection, now)
+                let key = ConnectionKey { tenant, user, platform: platform_id };
+                PlatformStatus::of(platform, &key, &connection, now)
             }
             Some((_, Loaded { entry: Entry::Deleted(_), .. })) | None => PlatformStatus::missing(platform),
         };

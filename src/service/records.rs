@@ -148,7 +148,8 @@ impl Records {
         }
     }
 
-    /// Reads these platforms of one user, in one round trip. What is not there is not in the answer.
+    /// Reads these platforms of one user, in one round trip. What is not there is not in the answer, which is in their
+    /// order.
     ///
     /// # Errors
     ///
@@ -182,14 +183,15 @@ impl Records {
 
     async fn read_all(&self, tenant: &TenantId, user: &UserId, keys: &[ConnectionKey]) -> ReadAll {
         let marks: Vec<_> = keys.iter().map(|key| self.floor.mark(key)).collect();
-        let drawer = match self.store.list_user(tenant, user).await {
+        let mut drawer = match self.store.list_user(tenant, user).await {
             Ok(drawer) => drawer,
             Err(error) => return ReadAll { result: Err(error.into()), at: None },
         };
+        drawer.connections.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let mut loaded = Vec::with_capacity(drawer.connections.len());
         for (key, mark) in keys.iter().zip(marks) {
-            let found = drawer.connections.iter().find(|(platform, _)| *platform == key.platform);
-            let stored = found.map(|(_, stored)| stored);
+            let found = drawer.connections.binary_search_by(|(platform, _)| platform.cmp(&key.platform));
+            let stored = found.ok().and_then(|place| drawer.connections.get(place)).map(|(_, stored)| stored);
             match self.open(key, mark, stored, Some(&drawer)).await {
                 Ok(opened) => loaded.extend(opened.map(|opened| (key.platform.clone(), opened))),
                 Err(error) => return ReadAll { result: Err(error), at: Some(key.clone()) },
