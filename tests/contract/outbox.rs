@@ -71,12 +71,12 @@ async fn what_was_put_is_read_back_byte_for_byte() {
 async fn many_entries_put_at_once_are_all_there() {
     let root = TempDir::new().unwrap();
     let outbox = open(&root);
-    let users: Vec<_> = (0..200).map(|n| format!("user-{n}")).collect();
+    let users: Vec<_> = (0..500).map(|n| format!("user-{n}")).collect();
     let put = futures_util::future::join_all(users.iter().map(|user| put(&outbox, user))).await;
     for (user, name) in users.iter().zip(put) {
         assert_eq!(outbox.get(&name).await.unwrap().unwrap().key, key(user));
     }
-    assert_eq!(files(&root, "answer").len(), 200);
+    assert_eq!(files(&root, "answer").len(), 500);
 }
 
 #[tokio::test]

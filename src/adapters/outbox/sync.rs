@@ -4,9 +4,9 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -33,12 +33,16 @@ pub(super) struct Syncer {
     thread: JoinHandle<()>,
 }
 
+/// How many entries are on their way to the disk at once. A file system takes along what is waited for together; one after
+/// the other, each would wait for a write of the disk of its own.
+const AT_ONCE: usize = 16;
+
 // === impl Syncer ===
 
 impl Syncer {
     pub(super) fn start(folder: PathBuf, ledger: Arc<Ledger>) -> io::Result<Self> {
         let (ways, work) = channel();
-        let thread = std::thread::Builder::new().name("outbox-sync".to_owned());
+        let thread = thread::Builder::new().name("outbox-sync".to_owned());
         let thread = thread.spawn(move || run(&folder, &ledger, &work))?;
         Ok(Self { ways, thread })
     }
@@ -60,7 +64,7 @@ impl Syncer {
 fn run(folder: &Path, ledger: &Ledger, work: &Receiver<Unsynced>) {
     while let Ok(first) = work.recv() {
         let batch = std::iter::once(first).chain(std::iter::from_fn(|| work.try_recv().ok()));
-        let synced: Vec<_> = batch.map(|entry| (entry.file.sync_all(), entry)).collect();
+        let synced = sync(batch.collect());
         let named = File::open(folder).and_then(|folder| folder.sync_all());
         let named = named.map_err(|error| OutboxError::caused_by("disk", error));
         for (written, Unsynced { receipt, .. }) in synced {
@@ -70,6 +74,22 @@ fn run(folder: &Path, ledger: &Ledger, work: &Receiver<Unsynced>) {
             receipt.give(ledger, outcome);
         }
     }
+}
+
+/// Syncs entries, some at once.
+fn sync(batch: Vec<Unsynced>) -> Vec<(io::Result<()>, Unsynced)> {
+    let threads = batch.len().min(AT_ONCE);
+    let left = Mutex::new(batch.into_iter());
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || std::iter::from_fn(next).map(|entry| (entry.file.sync_all(), entry)).collect::<Vec<_>>();
+    thread::scope(|scope| {
+        // Where no thread is to be had, those there are do its work.
+        let begin = |_| thread::Builder::new().name("outbox-sync".to_owned()).spawn_scoped(scope, work).ok();
+        let others: Vec<_> = (1..threads).filter_map(begin).collect();
+        let mut synced = work();
+        synced.extend(others.into_iter().flat_map(|thread| thread.join().unwrap_or_default()));
+        synced
+    })
 }
 
 // === impl Receipt ===
