@@ -17,7 +17,9 @@ pub fn init(config: LogConfig) {
         LogFormat::Json => false,
         LogFormat::Human => true,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written is lost. To complain of it on standard error, where whoever read has gone, would be a
+    // panic in the middle of whatever was worth a line.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     // A second subscriber is refused, which is right: whoever embeds the vault may have set up their own.
     if human {
         let _ = builder.with_ansi(io::stderr().is_terminal()).with_target(false).try_init();

@@ -97,6 +97,17 @@ async fn with_nothing_to_do_it_ends_soon() {
 }
 
 #[tokio::test]
+async fn it_ends_although_nobody_reads_its_log_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut vault, _) = dev(folder.path()).serving().await;
+
+    vault.stop_listening().await;
+    vault.terminate().await;
+
+    assert_eq!(vault.ended().await, Some(0));
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let (folder, provider) = (tempfile::tempdir().unwrap(), Oidc::start().await);
     let (mut vault, caller) = dev_with(&folder, &provider, POST).await;

@@ -127,6 +127,13 @@ impl Running {
         entries.find(|entry| entry["message"] == message)
     }
 
+    /// Stops reading its log, as a collector does that dies.
+    pub(crate) async fn stop_listening(&mut self) {
+        self.stderr.reader.abort();
+        let gone = (&mut self.stderr.reader).await;
+        assert!(gone.is_err_and(|error| error.is_cancelled()));
+    }
+
     /// Asks it to end.
     pub(crate) async fn terminate(&self) {
         self.signal("-TERM").await;
