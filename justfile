@@ -32,7 +32,7 @@ demo:
 dev *args:
     cargo run -- dev {{ args }}
 
-# Measure the vault against bare servers, side by side: some minutes, or half a minute with --quick
+# Measure the vault against bare servers, side by side: some minutes, or less than one with --quick
 bench *args:
     cargo bench --bench bench -- {{ args }}
 

@@ -16,7 +16,7 @@ use vault_engine::envelope::context::Context;
 use vault_engine::envelope::{decode, encode, seal};
 use zeroize::Zeroizing;
 
-use crate::traffic;
+use crate::{engine, traffic};
 
 const ROUNDS: usize = 9;
 
@@ -24,11 +24,11 @@ const ROUNDS: usize = 9;
 pub(crate) fn per_call(calls: u32) -> Result<(Duration, Duration), Box<dyn Error>> {
     let pepper = Pepper::new(Zeroizing::new([7; 32]));
     let key = EngineKey::make(&SystemRandom);
-    let (text, verifier) = (key.expose(), key.verifier(&pepper, traffic::ENGINE));
+    let (text, verifier) = (key.expose(), key.verifier(&pepper, engine::NAME));
     let authentication = median(|| {
         for _ in 0..calls {
             let presented: EngineKey = black_box(text.as_str()).parse()?;
-            let made = presented.verifier(&pepper, traffic::ENGINE);
+            let made = presented.verifier(&pepper, engine::NAME);
             black_box(made.verifier.ct_eq(&verifier.verifier));
         }
         Ok(())
@@ -38,8 +38,8 @@ pub(crate) fn per_call(calls: u32) -> Result<(Duration, Duration), Box<dyn Error
     let connection = traffic::Connection::of_user(0);
     let place = ConnectionKey {
         tenant: "default".parse()?,
-        user: connection.user().parse()?,
-        platform: traffic::Connection::platform().parse()?,
+        user: connection.user.parse()?,
+        platform: connection.platform.parse()?,
     };
     let context = Context::token(&environment, &place);
     let sealed = seal::seal(&SystemRandom, &user_key, 1, 1, &context, &encode(&entry(&connection)?));

@@ -12,6 +12,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use vault_engine::domain::method::Method;
+
+use crate::engine;
+
 /// What to ask, and whom.
 pub(crate) struct Load {
     address: SocketAddr,
@@ -85,12 +89,12 @@ impl Load {
     /// The requests, in turns, to this server. Every answer must hold a message of `answer_bytes`.
     pub(crate) fn new(
         address: SocketAddr,
-        path: &str,
-        (engine, key): (&str, &str),
+        method: Method,
+        key: &str,
         requests: Vec<Vec<u8>>,
         answer_bytes: usize,
     ) -> Self {
-        Self { address, headers: header_blocks(path, engine, key), requests, answer_bytes }
+        Self { address, headers: header_blocks(method.path(), engine::NAME, key), requests, answer_bytes }
     }
 
     /// Keeps the calls in flight, each connection on a thread of its own, until the time is up and all are answered.

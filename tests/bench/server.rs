@@ -11,7 +11,10 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-/// The core the servers take turns on. The load has the other one, and Redis, where there is one, shares that.
+/// The vault as it ships.
+const VAULT: &str = env!("CARGO_BIN_EXE_vault-engine");
+
+/// The core the servers take turns on. The load has the other one, and shares it with the stores.
 const SERVER_CORE: &str = "0";
 const LOAD_CORE: &str = "1";
 
@@ -39,14 +42,19 @@ impl Server {
         Self::ready(child, output)
     }
 
-    /// The vault as it ships, with what this store needs set in its environment.
-    pub(crate) fn vault(data: &Path, settings: &[(&str, String)]) -> Result<Self, Box<dyn Error>> {
-        let mut command = pinned(env!("CARGO_BIN_EXE_vault-engine"));
-        command.args(["dev", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data);
-        command.envs(settings.iter().map(|(name, value)| (name, value)));
+    /// The vault, with this configuration.
+    pub(crate) fn vault(data: &Path, config: &Path) -> Result<Self, Box<dyn Error>> {
+        let mut command = pinned(VAULT);
+        command.args(["dev", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).arg("--config").arg(config);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let output = child.stderr.take().ok_or("no standard error")?;
         Self::ready(child, output)
+    }
+
+    /// Gives the store of a configuration its schema.
+    pub(crate) fn migrate(config: &Path) -> Result<(), Box<dyn Error>> {
+        let done = Command::new(VAULT).arg("migrate").arg("--config").arg(config).output()?;
+        if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).into()) }
     }
 
     /// Reads what the server says until it names its address, and on to the end, so that it is never held up.

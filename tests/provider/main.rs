@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 #[path = "../support/provider.rs"]
+#[expect(dead_code, reason = "other suites need the rest of it")]
 mod provider;
 
 mod answers;

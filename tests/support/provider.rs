@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -37,6 +37,7 @@ pub(crate) struct Seen {
 pub(crate) struct Answer {
     act: Act,
     gate: Option<Gate>,
+    delay: Duration,
 }
 
 /// Holds answers back until it is opened.
@@ -178,7 +179,7 @@ impl Seen {
 
 impl Answer {
     const fn of(act: Act) -> Self {
-        Self { act, gate: None }
+        Self { act, gate: None, delay: Duration::ZERO }
     }
 
     /// JSON, labelled as such.
@@ -237,6 +238,12 @@ impl Answer {
         Self::of(Act::Silence)
     }
 
+    /// Not before this time has passed.
+    pub(crate) const fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
     /// Not before the gate is open.
     pub(crate) fn behind(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
@@ -278,7 +285,8 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shar
 }
 
 /// Ends when the peer hangs up, or when the script says so.
-async fn converse(mut stream: impl Stream, shared: Arc<Shared>) -> Option<()> {
+async fn converse(stream: impl Stream, shared: Arc<Shared>) -> Option<()> {
+    let mut stream = BufReader::new(stream);
     loop {
         let seen = read_request(&mut stream).await?;
         let scripted = shared.script.lock().unwrap().pop_front();
@@ -287,6 +295,9 @@ async fn converse(mut stream: impl Stream, shared: Arc<Shared>) -> Option<()> {
         shared.seen.send_modify(|all| all.push(seen));
         if let Some(gate) = &answer.gate {
             gate.pass().await;
+        }
+        if !answer.delay.is_zero() {
+            tokio::time::sleep(answer.delay).await;
         }
         match answer.act {
             Act::Reply { head, body } => {
