@@ -12,6 +12,7 @@ pub mod expiry;
 pub mod freshness;
 pub mod id;
 pub mod method;
+pub mod outline;
 pub mod ports;
 pub mod profile;
 pub mod schedule;

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::format::Header;
 use super::record;
 use super::seal;
-use super::user_keys::{Owner, UserKeys};
+use super::user_keys::{Owner, UserKey, UserKeys};
 use crate::domain::connection::Entry;
 use crate::domain::error::{CorruptRecord, VaultError};
 use crate::domain::id::{ConnectionKey, Environment};
@@ -91,10 +91,7 @@ impl Sealer {
         stored: &Stored,
         drawer: Option<&UserDrawer>,
     ) -> Result<Entry, VaultError> {
-        let generation = Header::parse(&stored.value)?.parent_generation;
-        let at_hand = drawer.and_then(|drawer| drawer.keys.iter().find(|(held, _)| *held == generation));
-        let owner = Owner { tenant: key.tenant.clone(), user: key.user.clone(), generation };
-        let user_key = self.keys.existing(owner, at_hand.map(|(_, stored)| stored)).await?;
+        let (generation, user_key) = self.key_of(key, stored, drawer).await?;
         let context = Context::token(&self.environment, key);
         let opened = seal::open(user_key.bytes(), generation, &context, &stored.value)?;
         // The store's own version is what the next write is compared with; it must be the one that was sealed.
@@ -102,5 +99,32 @@ impl Sealer {
             return Err(VaultError::Corrupt(CorruptRecord::Commitment));
         }
         Ok(record::decode(&opened.plaintext)?)
+    }
+
+    /// Makes sure of the key that opens what is stored for a connection, and does not open it.
+    ///
+    /// # Errors
+    ///
+    /// When the user's key cannot be had.
+    pub async fn ensure_key(
+        &self,
+        key: &ConnectionKey,
+        stored: &Stored,
+        drawer: &UserDrawer,
+    ) -> Result<(), VaultError> {
+        self.key_of(key, stored, Some(drawer)).await.map(drop)
+    }
+
+    async fn key_of(
+        &self,
+        key: &ConnectionKey,
+        stored: &Stored,
+        drawer: Option<&UserDrawer>,
+    ) -> Result<(u32, Arc<UserKey>), VaultError> {
+        let generation = Header::parse(&stored.value)?.parent_generation;
+        let at_hand = drawer.and_then(|drawer| drawer.keys.iter().find(|(held, _)| *held == generation));
+        let owner = Owner { tenant: key.tenant.clone(), user: key.user.clone(), generation };
+        let user_key = self.keys.existing(owner, at_hand.map(|(_, stored)| stored)).await?;
+        Ok((generation, user_key))
     }
 }

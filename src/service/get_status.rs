@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Loaded, PlatformStatus, Records, enabled};
+use super::{PlatformStatus, Records, enabled};
 use crate::domain::catalog::{Catalog, Platform};
-use crate::domain::connection::Entry;
 use crate::domain::error::VaultError;
-use crate::domain::id::{ConnectionKey, PlatformId, TenantId, UserId};
+use crate::domain::id::{PlatformId, TenantId, UserId};
 use crate::domain::ports::Clock;
 
 /// Tells the status of connections.
@@ -47,17 +46,13 @@ impl GetStatus {
         platforms.sort_by(|a, b| a.profile.id.cmp(&b.profile.id));
         platforms.dedup_by(|a, b| a.profile.id == b.profile.id);
         let ids = platforms.iter().map(|platform| platform.profile.id.clone());
-        let loaded = self.records.load_all(&query.tenant, &query.user, ids).await?;
+        let outlines = self.records.outlines(&query.tenant, &query.user, ids).await?;
         let now = self.clock.now();
         // In the order of the platforms, some of which are not there.
-        let mut loaded = loaded.into_iter().peekable();
-        let mut status = |platform: &Platform| match loaded.next_if(|(id, _)| *id == platform.profile.id) {
-            Some((platform_id, Loaded { entry: Entry::Live(connection), .. })) => {
-                let (tenant, user) = (query.tenant.clone(), query.user.clone());
-                let key = ConnectionKey { tenant, user, platform: platform_id };
-                PlatformStatus::of(platform, &key, &connection, now)
-            }
-            Some((_, Loaded { entry: Entry::Deleted(_), .. })) | None => PlatformStatus::missing(platform),
+        let mut outlines = outlines.into_iter().peekable();
+        let mut status = |platform: &Platform| match outlines.next_if(|(id, _)| *id == platform.profile.id) {
+            Some((_, outline)) => PlatformStatus::of(platform, &outline, now),
+            None => PlatformStatus::missing(platform),
         };
         Ok(platforms.into_iter().map(|platform| status(platform)).collect())
     }

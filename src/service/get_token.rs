@@ -8,13 +8,16 @@ use tokio::time::{Instant, timeout};
 use super::{Loaded, Records, enabled};
 use crate::domain::catalog::Catalog;
 use crate::domain::cause::Cause;
-use crate::domain::connection::{Backoff, Entry, Grant, Health};
+use crate::domain::connection::{Backoff, Entry, Generation, Grant, Health};
 use crate::domain::error::VaultError;
 use crate::domain::freshness::{Freshness, judge};
 use crate::domain::id::{ConnectionKey, RequestId};
 use crate::domain::ports::{Clock, Renewal, StoreError, Version, Wanted};
 use crate::domain::secret::AccessToken;
 use crate::domain::time::Timestamp;
+
+/// How many renewals a caller joins who wants another token than there is.
+const RENEWALS: usize = 3;
 
 /// Hands out access tokens.
 pub struct GetToken {
@@ -76,7 +79,7 @@ impl GetToken {
     pub async fn run(&self, query: &GetTokenQuery) -> Result<GetTokenAnswer, VaultError> {
         let platform = enabled(&self.catalog, &query.key.platform)?;
         let asked_at = Instant::now();
-        let (loaded, away) = self.load(&query.key, query.patience).await?;
+        let (loaded, away) = self.load(query).await?;
         let Some(Loaded { entry: Entry::Live(connection), version }) = loaded else { return Err(VaultError::Missing) };
         let patience = query.patience.saturating_sub(asked_at.elapsed());
         if let Health::Dead { cause, .. } = connection.health {
@@ -86,10 +89,12 @@ impl GetToken {
         let rule = &platform.profile.refresh;
         let freshness = judge(&connection.grant, &query.key, rule.margin, query.min_ttl, now);
         let refreshable = connection.grant.refresh.is_some() && rule.supported;
-        let backoff = connection.backoff;
+        let (backoff, seen) = (connection.backoff, connection.generation);
         let answer = GetTokenAnswer::of(connection.grant, version);
-        if let (Freshness::Expired, Some(away)) = (freshness, away) {
-            // It has waited for the store for as long as it lived, and before it is stored there will be no other.
+        if let Some(away) = away
+            && (freshness == Freshness::Expired || query.force_refresh)
+        {
+            // What waits for the store is no good, and before it is stored there will be no other.
             return Err(away);
         }
         match (freshness, query.force_refresh) {
@@ -99,7 +104,7 @@ impl GetToken {
                 Ok(answer.with_warning(Cause::NotRefreshable.as_str()))
             }
             (Freshness::Stale, false) => Ok(self.renew_behind(query, backoff, now, answer)),
-            (Freshness::TooShort, false) => match self.renew_before(query, patience).await {
+            (Freshness::TooShort, false) => match self.renew_before(query, seen, patience).await {
                 Ok(renewed) => Ok(renewed),
                 Err(dead @ (VaultError::ReauthRequired { .. } | VaultError::Missing)) => Err(dead),
                 // The token at hand is valid, if not for as long as was wished.
@@ -107,22 +112,18 @@ impl GetToken {
             },
             // Whoever forces a renewal knows that the token at hand is no good.
             (Freshness::Expired, _) | (Freshness::Stale | Freshness::TooShort | Freshness::Fresh, true) => {
-                self.renew_before(query, patience).await
+                self.renew_before(query, seen, patience).await
             }
         }
     }
 
     /// Reads the connection. While the store is away, an answer that waits to be stored serves in its place; then with
     /// why the store is. One that hangs is away as far as a caller with less patience can tell.
-    async fn load(
-        &self,
-        key: &ConnectionKey,
-        patience: Duration,
-    ) -> Result<(Option<Loaded>, Option<VaultError>), VaultError> {
+    async fn load(&self, query: &GetTokenQuery) -> Result<(Option<Loaded>, Option<VaultError>), VaultError> {
         let hangs = || Err(VaultError::Store(StoreError::unavailable("timeout")));
-        match timeout(patience, self.read(key)).await.unwrap_or_else(|_| hangs()) {
+        match timeout(query.patience, self.read(query)).await.unwrap_or_else(|_| hangs()) {
             Ok(loaded) => Ok((loaded, None)),
-            Err(away @ VaultError::Store(_)) => match self.renewal.in_hand(key) {
+            Err(away @ VaultError::Store(_)) => match self.renewal.in_hand(&query.key) {
                 Some(Ok((connection, version))) => {
                     let entry = Entry::Live(Box::new((*connection).clone()));
                     Ok((Some(Loaded { entry, version }), Some(away)))
@@ -134,20 +135,38 @@ impl GetToken {
     }
 
     /// What is at hand will do as long as a token can be handed out. A no is worth asking again: the user may have
-    /// connected anew a moment ago, at another instance.
-    async fn read(&self, key: &ConnectionKey) -> Result<Option<Loaded>, VaultError> {
+    /// connected anew a moment ago, at another instance. Whoever wants another token than there is has to know which.
+    async fn read(&self, query: &GetTokenQuery) -> Result<Option<Loaded>, VaultError> {
         let is_usable = |entry: &Entry| matches!(entry, Entry::Live(live) if live.health == Health::Alive);
-        match self.records.load_recent(key).await? {
-            Some(loaded) if !is_usable(&loaded.entry) => self.records.load(key).await,
+        if query.force_refresh {
+            return self.records.load(&query.key).await;
+        }
+        match self.records.load_recent(&query.key).await? {
+            Some(loaded) if !is_usable(&loaded.entry) => self.records.load(&query.key).await,
             loaded => Ok(loaded),
         }
     }
 
-    async fn renew_before(&self, query: &GetTokenQuery, patience: Duration) -> Result<GetTokenAnswer, VaultError> {
+    /// Waits for the renewal of tokens of this generation.
+    async fn renew_before(
+        &self,
+        query: &GetTokenQuery,
+        seen: Generation,
+        patience: Duration,
+    ) -> Result<GetTokenAnswer, VaultError> {
         let wanted = if query.force_refresh { Wanted::Another } else { Wanted::Lasting(query.min_ttl) };
-        let (connection, version) = self.renewal.renew_and_wait(&query.key, &query.request, wanted, patience).await?;
-        let grant = Arc::unwrap_or_clone(connection).grant;
-        Ok(GetTokenAnswer { refreshed: true, ..GetTokenAnswer::of(grant, version) })
+        let deadline = Instant::now() + patience;
+        for _ in 0..RENEWALS {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            let renewed = self.renewal.renew_and_wait(&query.key, &query.request, wanted, patience).await?;
+            let (connection, version) = renewed;
+            // One that was under way already may have ended with the very token that is no good.
+            if !query.force_refresh || connection.generation > seen {
+                let grant = Arc::unwrap_or_clone(connection).grant;
+                return Ok(GetTokenAnswer { refreshed: true, ..GetTokenAnswer::of(grant, version) });
+            }
+        }
+        Err(VaultError::Contended { retry_after: Duration::from_secs(1) })
     }
 
     fn renew_behind(

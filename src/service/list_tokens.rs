@@ -12,6 +12,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::connection::{Connection, Entry, LastRefresh};
 use crate::domain::error::{Fault, InvalidArgument, VaultError};
 use crate::domain::id::{ConnectionKey, PlatformId, TenantId, UserId};
+use crate::domain::outline::Outline;
 use crate::domain::ports::{Address, Clock, Index, Item, Page, Scope, StoreError, Stored, UserDrawer, Version};
 use crate::domain::time::Timestamp;
 use crate::envelope::context::Kind;
@@ -218,7 +219,7 @@ impl ListTokens {
 
     fn of(&self, key: &ConnectionKey, connection: &Connection, version: Version) -> TokenInfo {
         let status = match self.catalog.get(&key.platform) {
-            Some(platform) => PlatformStatus::of(platform, key, connection, self.clock.now()).status,
+            Some(platform) => PlatformStatus::of(platform, &Outline::from(connection), self.clock.now()).status,
             None => ConnectionStatus::Disabled,
         };
         TokenInfo {

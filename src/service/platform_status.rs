@@ -1,13 +1,13 @@
 //! How a connection stands, as callers are told.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use crate::domain::catalog::Platform;
 use crate::domain::cause::Cause;
-use crate::domain::connection::{Connection, Health, LastRefresh};
+use crate::domain::connection::{Health, LastRefresh};
 use crate::domain::error::CorruptRecord;
-use crate::domain::freshness::{Freshness, judge};
-use crate::domain::id::{ConnectionKey, PlatformId};
+use crate::domain::id::PlatformId;
+use crate::domain::outline::Outline;
 use crate::domain::time::Timestamp;
 
 /// The status of one platform for one user.
@@ -24,7 +24,7 @@ pub struct PlatformStatus {
     /// The last refresh.
     pub last_refresh: Option<LastRefresh>,
     /// The granted scopes.
-    pub scopes: Vec<String>,
+    pub scopes: Arc<[String]>,
 }
 
 /// Whether a token can be had.
@@ -46,22 +46,24 @@ pub enum ConnectionStatus {
 
 impl PlatformStatus {
     /// Of a connection to an enabled platform.
-    pub(super) fn of(platform: &Platform, key: &ConnectionKey, connection: &Connection, now: Timestamp) -> Self {
-        let rule = &platform.profile.refresh;
-        let refreshable = connection.grant.refresh.is_some() && rule.supported;
+    pub(super) fn of(platform: &Platform, outline: &Outline, now: Timestamp) -> Self {
+        let refreshable = outline.is_refreshable && platform.profile.refresh.supported;
         let stuck = match &platform.app {
             _ if !refreshable => Some(Cause::NotRefreshable),
             None => Some(Cause::AppMisconfigured),
             Some(_) => None,
         };
-        let freshness = judge(&connection.grant, key, rule.margin, Duration::ZERO, now);
-        let status = match (connection.health, freshness, stuck) {
-            (Health::Dead { cause, .. }, _, _) | (Health::Alive, Freshness::Expired, Some(cause)) => {
-                ConnectionStatus::Expired(cause)
-            }
-            (Health::Alive, _, _) => ConnectionStatus::Active(connection.backoff.map(|backoff| backoff.cause)),
+        let has_expired = outline.ends_at.is_some_and(|end| now >= end);
+        let status = match (outline.health, has_expired, stuck) {
+            (Health::Dead { cause, .. }, _, _) | (Health::Alive, true, Some(cause)) => ConnectionStatus::Expired(cause),
+            (Health::Alive, _, _) => ConnectionStatus::Active(outline.backoff.map(|backoff| backoff.cause)),
         };
-        Self::told(platform, status, connection)
+        Self {
+            expires_at: outline.expires_at,
+            last_refresh: outline.last_refresh,
+            scopes: Arc::clone(&outline.scopes),
+            ..Self::without(platform, status)
+        }
     }
 
     /// Of an enabled platform without a connection.
@@ -77,16 +79,7 @@ impl PlatformStatus {
             status,
             expires_at: None,
             last_refresh: None,
-            scopes: Vec::new(),
-        }
-    }
-
-    fn told(platform: &Platform, status: ConnectionStatus, connection: &Connection) -> Self {
-        Self {
-            expires_at: connection.grant.expires_at,
-            last_refresh: connection.last_refresh,
-            scopes: connection.grant.scopes.clone(),
-            ..Self::without(platform, status)
+            scopes: Arc::default(),
         }
     }
 }

@@ -1,18 +1,21 @@
 //! Connections as they lie in the store: sealed, versioned, and never older than last seen.
 
+mod outlines;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::outlines::Recollection;
 use super::Epochs;
 use super::floor::{Floor, Mark, Progress};
 use super::sightings::Sightings;
 use crate::domain::catalog::Catalog;
 use crate::domain::connection::{Connection, Entry, Renewal, Sight};
 use crate::domain::error::{CorruptRecord, VaultError};
-use crate::domain::id::{ConnectionKey, PlatformId, TenantId, UserId};
+use crate::domain::id::{ConnectionKey, TenantId, UserId};
 use crate::domain::ports::{Address, Clock, Expected, Record, Store, Stored, UserDrawer, Version};
 use crate::domain::schedule;
 use crate::envelope::Sealer;
@@ -25,6 +28,7 @@ pub struct Records {
     clock: Arc<dyn Clock>,
     floor: Floor,
     sightings: Sightings,
+    recollection: Recollection,
     epochs: Option<Arc<Epochs>>,
 }
 
@@ -37,13 +41,6 @@ pub struct Loaded {
     pub version: Version,
 }
 
-/// What became of reading many.
-struct ReadAll {
-    result: Result<Vec<(PlatformId, Loaded)>, VaultError>,
-    /// Which one it failed at.
-    at: Option<ConnectionKey>,
-}
-
 // === impl Records ===
 
 impl Records {
@@ -51,7 +48,8 @@ impl Records {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, sealer: Sealer, catalog: Arc<Catalog>, clock: Arc<dyn Clock>) -> Self {
         let (floor, sightings) = (Floor::new(), Sightings::default());
-        Self { store, sealer, catalog, clock, floor, sightings, epochs: None }
+        let recollection = Recollection::new();
+        Self { store, sealer, catalog, clock, floor, sightings, recollection, epochs: None }
     }
 
     /// With an eye on the epoch of the store: what was set back on purpose is no loss.
@@ -148,56 +146,10 @@ impl Records {
         }
     }
 
-    /// Reads these platforms of one user, in one round trip. What is not there is not in the answer, which is in their
-    /// order.
-    ///
-    /// # Errors
-    ///
-    /// As for `load`; one record that cannot be trusted fails the whole answer, because a snapshot without it would
-    /// say `missing`.
-    pub async fn load_all(
-        &self,
-        tenant: &TenantId,
-        user: &UserId,
-        platforms: impl Iterator<Item = PlatformId>,
-    ) -> Result<Vec<(PlatformId, Loaded)>, VaultError> {
-        let key = |platform| ConnectionKey { tenant: tenant.clone(), user: user.clone(), platform };
-        let keys: Vec<_> = platforms.map(key).collect();
-        let resets = self.floor.resets();
-        let mut loaded = self.read_all(tenant, user, &keys).await;
-        if self.was_set_back(&loaded.result, resets).await {
-            loaded = self.read_all(tenant, user, &keys).await;
-        }
-        let ReadAll { result, at } = loaded;
-        result.inspect_err(|error| match at {
-            Some(key) => alarm(&key, error),
-            None => alarm(&format_args!("{tenant}/{user}"), error),
-        })
-    }
-
     async fn read(&self, key: &ConnectionKey) -> Result<Option<Loaded>, VaultError> {
         let mark = self.floor.mark(key);
         let stored = self.store.get(&Address::Connection(key.clone())).await?;
         self.open(key, mark, stored.as_ref(), None).await
-    }
-
-    async fn read_all(&self, tenant: &TenantId, user: &UserId, keys: &[ConnectionKey]) -> ReadAll {
-        let marks: Vec<_> = keys.iter().map(|key| self.floor.mark(key)).collect();
-        let mut drawer = match self.store.list_user(tenant, user).await {
-            Ok(drawer) => drawer,
-            Err(error) => return ReadAll { result: Err(error.into()), at: None },
-        };
-        drawer.connections.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let mut loaded = Vec::with_capacity(drawer.connections.len());
-        for (key, mark) in keys.iter().zip(marks) {
-            let found = drawer.connections.binary_search_by(|(platform, _)| platform.cmp(&key.platform));
-            let stored = found.ok().and_then(|place| drawer.connections.get(place)).map(|(_, stored)| stored);
-            match self.open(key, mark, stored, Some(&drawer)).await {
-                Ok(opened) => loaded.extend(opened.map(|opened| (key.platform.clone(), opened))),
-                Err(error) => return ReadAll { result: Err(error), at: Some(key.clone()) },
-            }
-        }
-        ReadAll { result: Ok(loaded), at: None }
     }
 
     /// Whether what looks lost was set back on purpose: everything seen before is forgotten then, and reading again

@@ -282,7 +282,7 @@ fn platform_status(status: PlatformStatus) -> pb::PlatformStatus {
         last_refresh: status.last_refresh.as_ref().map(last_refresh),
         display_name: status.display_name,
         suggested_action: status.status.suggested_action().to_owned(),
-        scopes: status.scopes,
+        scopes: status.scopes.to_vec(),
     }
 }
 

@@ -237,3 +237,25 @@ async fn a_refresh_that_crashes_leaves_nobody_waiting_and_can_be_tried_again() {
 
     assert_eq!(sound.get(&key).await.unwrap().access.expose(), "access-1");
 }
+
+#[tokio::test]
+async fn whoever_wants_another_token_does_not_get_the_one_there_is_from_a_refresh_that_was_under_way() {
+    let (world, key) = (World::new().await, connection_of("ada"));
+    let (first, second) = (world.instance(), world.instance());
+    first.consent(&key, "access-0", "refresh-0").await;
+    world.clock.advance(LIFE);
+    let gate = world.hold(granted(7));
+    let (answer, ()) = tokio::join!(first.get(&key), async {
+        world.provider.has_seen(1).await;
+        // Its caller gives up, and it goes on waiting for the claim of the other instance.
+        let hurried = second.get_within(Duration::from_millis(50), &key).await;
+        assert!(matches!(hurried, Err(VaultError::Contended { .. })), "{hurried:?}");
+        gate.open();
+    });
+    assert_eq!(answer.unwrap().access.expose(), "access-7");
+
+    let another = second.get_another(&key).await.unwrap();
+
+    assert_eq!(another.access.expose(), "access-1");
+    assert_eq!(world.presented(), ["refresh-0", "refresh-7"]);
+}

@@ -61,6 +61,27 @@ fn any_flipped_bit_is_noticed() {
 }
 
 #[test]
+fn a_status_that_was_told_before_is_told_of_no_other_record() {
+    on_redis(async |vault| {
+        vault.connect("plain", 3_600).await;
+        let (local, drawer) = (vault.as_engine("local"), vault.drawer("default", "u1"));
+        let told = async || local.call(status(&["plain"])).await;
+        let before = told().await.unwrap();
+        let sound = drawer.read("plain");
+        for at in (0..sound.len()).filter(|at| !HINTS.contains(at)) {
+            let mut flipped = sound.clone();
+            flipped[at] ^= 1 << (at % 8);
+            drawer.write("plain", &flipped);
+            is_data_loss(&told().await.unwrap_err(), &format!("byte {at} of {}", sound.len()));
+        }
+        drawer.write("plain", &sound);
+        assert_eq!(told().await.unwrap(), before);
+        assert!(local.call(delete("plain")).await.is_ok());
+        assert_eq!(told().await.unwrap().connected_platforms[0].status, "missing");
+    });
+}
+
+#[test]
 fn any_other_length_is_noticed() {
     on_redis(async |vault| {
         vault.connect("plain", 3_600).await;

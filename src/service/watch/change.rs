@@ -5,6 +5,7 @@ use tokio::sync::OnceCell;
 use super::WatchParts;
 use crate::domain::connection::Entry;
 use crate::domain::error::VaultError;
+use crate::domain::outline::Outline;
 use crate::domain::ports::{Change, ChangeCursor, Partition, Version};
 use crate::service::{ConnectionStatus, Loaded, PlatformStatus};
 
@@ -60,7 +61,7 @@ impl Noted {
         let status = match parts.records.load(key).await {
             Ok(Some(loaded)) if loaded.version > *version => return Ok(None),
             Ok(Some(Loaded { entry: Entry::Live(connection), .. })) => {
-                PlatformStatus::of(platform, key, &connection, parts.clock.now())
+                PlatformStatus::of(platform, &Outline::from(&*connection), parts.clock.now())
             }
             Ok(Some(Loaded { entry: Entry::Deleted(_), .. }) | None) => PlatformStatus::missing(platform),
             Err(VaultError::Corrupt(corrupt)) => {

@@ -14,6 +14,7 @@ use super::{Filter, WatchEvent, WatchLimits, WatchMessage, WatchParts};
 use crate::domain::connection::Entry;
 use crate::domain::error::VaultError;
 use crate::domain::id::{ConnectionKey, UserId};
+use crate::domain::outline::Outline;
 use crate::domain::ports::{ChangeCursor, Changes, Partition, Scope, StoreError, UserDrawer, Version};
 use crate::service::list_tokens::drawers;
 use crate::service::{ConnectionStatus, Loaded, PlatformStatus};
@@ -155,7 +156,7 @@ impl Feed {
                 }
                 let (version, status) = match self.parts.records.open_found(&key, stored, &drawer).await {
                     Ok(Some(Loaded { entry: Entry::Live(connection), version })) => {
-                        (version, PlatformStatus::of(enabled, &key, &connection, self.parts.clock.now()))
+                        (version, PlatformStatus::of(enabled, &Outline::from(&*connection), self.parts.clock.now()))
                     }
                     Ok(Some(Loaded { entry: Entry::Deleted(_), .. }) | None) => continue,
                     Err(VaultError::Corrupt(corrupt)) => {
