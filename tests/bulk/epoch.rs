@@ -250,7 +250,7 @@ async fn all_platforms_of_a_user_are_found_again_at_once() {
     let (house, instance, export) = with_history().await;
     house.lose();
     let ada = key("ada");
-    let all = || instance.records.load_all(&ada.tenant, &ada.user, std::iter::once(ada.platform.clone()));
+    let all = || instance.records.outlines(&ada.tenant, &ada.user, std::iter::once(ada.platform.clone()));
     assert!(matches!(all().await, Err(VaultError::Corrupt(CorruptRecord::Vanished))));
     house.restore(&export).await;
     assert_eq!(all().await.unwrap().len(), 1);
