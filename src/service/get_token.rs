@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Loaded, Records, enabled};
 use crate::domain::catalog::Catalog;
@@ -16,8 +16,8 @@ use crate::domain::ports::{Clock, Renewal, StoreError, Version, Wanted};
 use crate::domain::secret::AccessToken;
 use crate::domain::time::Timestamp;
 
-/// How many renewals a caller joins who wants another token than there is.
-const RENEWALS: usize = 3;
+/// Before a caller who wants another token than there is joins the next renewal.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Hands out access tokens.
 pub struct GetToken {
@@ -156,7 +156,7 @@ impl GetToken {
     ) -> Result<GetTokenAnswer, VaultError> {
         let wanted = if query.force_refresh { Wanted::Another } else { Wanted::Lasting(query.min_ttl) };
         let deadline = Instant::now() + patience;
-        for _ in 0..RENEWALS {
+        loop {
             let patience = deadline.saturating_duration_since(Instant::now());
             let renewed = self.renewal.renew_and_wait(&query.key, &query.request, wanted, patience).await?;
             let (connection, version) = renewed;
@@ -165,8 +165,12 @@ impl GetToken {
                 let grant = Arc::unwrap_or_clone(connection).grant;
                 return Ok(GetTokenAnswer { refreshed: true, ..GetTokenAnswer::of(grant, version) });
             }
+            if Instant::now() + PAUSE >= deadline {
+                return Err(VaultError::Contended { retry_after: Duration::from_secs(1) });
+            }
+            // It may still be on its way out.
+            sleep(PAUSE).await;
         }
-        Err(VaultError::Contended { retry_after: Duration::from_secs(1) })
     }
 
     fn renew_behind(

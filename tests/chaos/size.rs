@@ -26,7 +26,7 @@ pub(crate) struct Size {
 }
 
 pub(crate) const SHORT: Size = Size {
-    crowd: (300, 30, 50),
+    crowd: (200, 50, 40),
     grants: 48,
     outage: Duration::from_secs(5),
     platform_outage: Duration::from_secs(6),
