@@ -65,10 +65,7 @@ impl Refresher {
             // Counted from before the claim can be seen, so that its owner has less time than anybody who watches it.
             let claimed_at = self.parts.clock.monotonic();
             match self.claim(flight.key(), current, sight).await? {
-                // What came into the outbox since it was looked at is from whoever had the claim before.
-                Turn::Ours(..) if self.has_answer_of_its_own(flight.key()) => drop(leave),
                 Turn::Ours(current, claim) => {
-                    self.arrears.clear(flight.key());
                     let (current, began, platform) = (*current, claimed_at, &*platform);
                     let claimed = Claimed { current, claim, began, platform, app, request, room };
                     return self.redeem(flight, claimed).await;
@@ -213,6 +210,12 @@ impl Refresher {
         match self.parts.records.save(key, expected, &Entry::Live(Box::new(claimed.clone()))).await {
             Ok(version) => {
                 failpoint::reach("claimed");
+                if self.has_answer_of_its_own(key) {
+                    // It came into the outbox since that was looked at, from whoever had the claim before, and goes first.
+                    self.arrears.owe(key, Debt::withdrawal(claim, &before));
+                    return Ok(Turn::Theirs);
+                }
+                self.arrears.clear(key);
                 Ok(Turn::Ours(Box::new(Current { connection: claimed, version }), claim))
             }
             Err(error @ (VaultError::WriteContended | VaultError::Store(_))) => {
