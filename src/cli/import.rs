@@ -62,8 +62,8 @@ const EXPLANATION: &str = r#"Each line has the fields of StoreToken:
   {"user_id":"u1","platform":"gmail","access_token":"abcd","refresh_token":"r1","expires_at":1900000000,"scopes":["email"]}
 
 Stopped in the middle, by whatever, it can be run again as it was: tokens that are there already are not stored twice,
-and connections that the vault has renewed since are left alone, also with --on-conflict replace. Exit status: 0 when every line is in the vault or was kept
-from it by --on-conflict, 3 when lines were rejected, 1 when it could not go on."#;
+and connections that the vault has renewed since are left alone, also with --on-conflict replace. Exit status: 0 when
+every line is in the vault or was kept from it by --on-conflict, 3 when lines were rejected, 1 when it could not go on."#;
 
 /// How many lines are on their way at once. Those of one connection go one after the other.
 const WORKERS: usize = 256;
