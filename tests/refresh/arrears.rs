@@ -29,6 +29,20 @@ async fn claimed_in_vain(world: &World, fault: Fault) -> (Instance, ConnectionKe
     (vault, key)
 }
 
+/// The platform was busy, and that could not be written down: the store takes no writes any more.
+async fn failed_unwritten(world: &World) -> (Instance, ConnectionKey) {
+    let vault = world.instance();
+    let key = expired(world, &vault).await;
+    let gate = world.hold(Answer::text(503, "busy"));
+    let (told, ()) = tokio::join!(vault.get(&key), async {
+        world.provider.has_seen(1).await;
+        vault.store.refuse_writes();
+        gate.open();
+    });
+    assert!(matches!(told, Err(VaultError::ProviderUnavailable { .. })), "{told:?}");
+    (vault, key)
+}
+
 fn is_untouched(connection: &Connection) {
     assert_eq!((connection.renewal, connection.doubt), (Renewal::Idle, None));
     assert_eq!(connection.grant.refresh.as_ref().unwrap().expose(), "refresh-0");
@@ -74,15 +88,7 @@ async fn its_owner_goes_on_at_once() {
 #[tokio::test]
 async fn a_failure_that_could_not_be_written_down_is_when_the_store_is_back() {
     let world = World::new().await;
-    let vault = world.instance();
-    let key = expired(&world, &vault).await;
-    let gate = world.hold(Answer::text(503, "busy"));
-    let (told, ()) = tokio::join!(vault.get(&key), async {
-        world.provider.has_seen(1).await;
-        vault.store.refuse_writes();
-        gate.open();
-    });
-    assert!(matches!(told, Err(VaultError::ProviderUnavailable { .. })), "{told:?}");
+    let (vault, key) = failed_unwritten(&world).await;
     assert!(matches!(world.connection(&key).await.renewal, Renewal::Claimed(_)));
     let again = vault.get(&key).await;
     assert!(matches!(again, Err(VaultError::ProviderUnavailable { .. })), "it remembers: {again:?}");
@@ -101,15 +107,7 @@ async fn a_failure_that_could_not_be_written_down_is_when_the_store_is_back() {
 #[tokio::test]
 async fn a_claim_tried_in_vain_forgets_no_failure_that_is_owed_already() {
     let world = World::with(|setup| setup.settings.backoff_base = Duration::from_secs(1)).await;
-    let vault = world.instance();
-    let key = expired(&world, &vault).await;
-    let gate = world.hold(Answer::text(503, "busy"));
-    let (told, ()) = tokio::join!(vault.get(&key), async {
-        world.provider.has_seen(1).await;
-        vault.store.refuse_writes();
-        gate.open();
-    });
-    assert!(matches!(told, Err(VaultError::ProviderUnavailable { .. })), "{told:?}");
+    let (vault, key) = failed_unwritten(&world).await;
     world.clock.advance(Duration::from_secs(2));
     let again = vault.get(&key).await;
     assert!(matches!(again, Err(VaultError::Store(_))), "it tried to claim: {again:?}");

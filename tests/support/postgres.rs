@@ -11,7 +11,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -89,6 +89,9 @@ impl Drop for Home {
     }
 }
 
+/// A session that has locked a table, or is about to, until this is dropped.
+pub(crate) struct Lock(Child);
+
 // === impl PostgresServer ===
 
 impl PostgresServer {
@@ -138,23 +141,24 @@ impl PostgresServer {
 
     /// Asks as an operator with all rights; the answer with `|` between columns.
     pub(crate) fn ask(&self, database: &str, statement: &str) -> String {
-        let answer = self.psql(database, statement);
+        let answer = self.psql(database).args(["-c", statement]).output().unwrap();
         assert!(answer.status.success(), "{statement}: {}", String::from_utf8_lossy(&answer.stderr));
         String::from_utf8(answer.stdout).unwrap().trim_end().to_owned()
     }
 
-    /// The same; whether it went well.
-    pub(crate) fn try_ask(&self, database: &str, statement: &str) -> bool {
-        self.psql(database, statement).status.success()
+    /// Begins to lock a table of this database, so that nobody can even read it.
+    pub(crate) fn lock(&self, database: &str, table: &str) -> Lock {
+        let mut session = self.psql(database).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let statement = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE;\n");
+        session.stdin.as_mut().unwrap().write_all(statement.as_bytes()).unwrap();
+        Lock(session)
     }
 
-    fn psql(&self, database: &str, statement: &str) -> Output {
-        Command::new(program("psql"))
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", OPERATOR, "-d", database])
-            .args(["-p", &self.port.to_string(), "-c", statement])
-            .env("PGPASSWORD", OPERATOR_PASSWORD)
-            .output()
-            .unwrap()
+    fn psql(&self, database: &str) -> Command {
+        let mut psql = Command::new(program("psql"));
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", OPERATOR, "-d", database]);
+        psql.args(["-p", &self.port.to_string()]).env("PGPASSWORD", OPERATOR_PASSWORD);
+        psql
     }
 
     /// Stops it in its tracks: connections stay open, nothing answers.
@@ -193,6 +197,14 @@ impl PostgresServer {
             let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap_or_default();
             drop(Command::new("kill").arg(&signal).args(children.split_whitespace()).output());
         }
+    }
+}
+
+impl Drop for Lock {
+    /// Its session ends, and the server lets go of it.
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
     }
 }
 

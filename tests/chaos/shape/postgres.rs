@@ -6,13 +6,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use async_trait::async_trait;
 use tempfile::TempDir;
 
-use super::ways::Ways;
+use super::ways::{Reached, Server};
 use super::{Kind, NEAR_CACHE, Shape, Trouble};
 use crate::postgres_server::{PASSWORD, PostgresServer, USERNAME};
 
 struct Postgres {
-    server: PostgresServer,
-    ways: Ways,
+    reached: Reached<PostgresServer>,
     database: String,
     /// Where the password is.
     folder: TempDir,
@@ -32,8 +31,9 @@ pub(super) const KIND: Kind = Kind {
             let password = folder.path().join("password");
             fs::write(&password, PASSWORD).unwrap();
             fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
-            let ways = Ways::to(server.port(), instances).await;
-            Box::new(Postgres { server, ways, database, folder }) as Box<dyn Shape>
+            let port = server.port();
+            let reached = Reached::by(server, port, instances).await;
+            Box::new(Postgres { reached, database, folder }) as Box<dyn Shape>
         })
     },
 };
@@ -44,39 +44,39 @@ impl Shape for Postgres {
         format!(
             "kind: postgres, postgres: {{ url: \"postgres://127.0.0.1:{}/{}\", username: {USERNAME}, sslmode: disable, \
              password: {{ file: {} }} }}",
-            self.ways.port(instance),
+            self.reached.ways.port(instance),
             self.database,
             self.folder.path().join("password").display(),
         )
     }
 
     async fn begin(&mut self, trouble: Trouble) {
-        if self.ways.begin(trouble) {
-            return;
-        }
-        match trouble {
-            Trouble::Down => self.server.kill(),
-            Trouble::Paused => self.server.pause(),
-            Trouble::Slow | Trouble::Partitioned | Trouble::FailedOver | Trouble::Lagging => {
-                unreachable!("not {trouble}")
-            }
-        }
+        self.reached.begin(trouble);
     }
 
     async fn end(&mut self, trouble: Trouble) {
-        if self.ways.end(trouble) {
-            return;
-        }
-        match trouble {
-            Trouble::Down => self.server.restart(),
-            Trouble::Paused => self.server.resume(),
-            Trouble::Slow | Trouble::Partitioned | Trouble::FailedOver | Trouble::Lagging => {
-                unreachable!("not {trouble}")
-            }
-        }
+        self.reached.end(trouble);
     }
 
     fn asked(&self) -> Option<usize> {
-        Some(self.ways.asked())
+        Some(self.reached.ways.asked())
+    }
+}
+
+impl Server for PostgresServer {
+    fn kill(&mut self) {
+        Self::kill(self);
+    }
+
+    fn restart(&mut self) {
+        Self::restart(self);
+    }
+
+    fn pause(&self) {
+        Self::pause(self);
+    }
+
+    fn resume(&self) {
+        Self::resume(self);
     }
 }

@@ -2,13 +2,12 @@
 
 use async_trait::async_trait;
 
-use super::ways::Ways;
+use super::ways::{Reached, Server};
 use super::{Kind, NEAR_CACHE, Shape, Trouble};
 use crate::redis_server::{RedisOptions, RedisServer};
 
 struct Redis {
-    server: RedisServer,
-    ways: Ways,
+    reached: Reached<RedisServer>,
 }
 
 pub(super) const KIND: Kind = Kind {
@@ -21,8 +20,8 @@ pub(super) const KIND: Kind = Kind {
     start: |instances| {
         Box::pin(async move {
             let server = RedisServer::start(RedisOptions { durable: true, ..RedisOptions::default() });
-            let ways = Ways::to(server.port(), instances).await;
-            Box::new(Redis { server, ways }) as Box<dyn Shape>
+            let port = server.port();
+            Box::new(Redis { reached: Reached::by(server, port, instances).await }) as Box<dyn Shape>
         })
     },
 };
@@ -30,36 +29,36 @@ pub(super) const KIND: Kind = Kind {
 #[async_trait(?Send)]
 impl Shape for Redis {
     fn section(&self, instance: usize) -> String {
-        format!("kind: redis, redis: {{ url: \"redis://127.0.0.1:{}\" }}", self.ways.port(instance))
+        format!("kind: redis, redis: {{ url: \"redis://127.0.0.1:{}\" }}", self.reached.ways.port(instance))
     }
 
     async fn begin(&mut self, trouble: Trouble) {
-        if self.ways.begin(trouble) {
-            return;
-        }
-        match trouble {
-            Trouble::Down => self.server.kill(),
-            Trouble::Paused => self.server.pause(),
-            Trouble::Slow | Trouble::Partitioned | Trouble::FailedOver | Trouble::Lagging => {
-                unreachable!("not {trouble}")
-            }
-        }
+        self.reached.begin(trouble);
     }
 
     async fn end(&mut self, trouble: Trouble) {
-        if self.ways.end(trouble) {
-            return;
-        }
-        match trouble {
-            Trouble::Down => self.server.restart(),
-            Trouble::Paused => self.server.resume(),
-            Trouble::Slow | Trouble::Partitioned | Trouble::FailedOver | Trouble::Lagging => {
-                unreachable!("not {trouble}")
-            }
-        }
+        self.reached.end(trouble);
     }
 
     fn asked(&self) -> Option<usize> {
-        Some(self.ways.asked())
+        Some(self.reached.ways.asked())
+    }
+}
+
+impl Server for RedisServer {
+    fn kill(&mut self) {
+        Self::kill(self);
+    }
+
+    fn restart(&mut self) {
+        Self::restart(self);
+    }
+
+    fn pause(&self) {
+        Self::pause(self);
+    }
+
+    fn resume(&self) {
+        Self::resume(self);
     }
 }

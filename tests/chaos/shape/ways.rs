@@ -10,6 +10,20 @@ use crate::relay::Relay;
 /// One relay for each instance.
 pub(crate) struct Ways(Vec<Relay>);
 
+/// A process that can be ended, and stopped in its tracks.
+pub(crate) trait Server {
+    fn kill(&mut self);
+    fn restart(&mut self);
+    fn pause(&self);
+    fn resume(&self);
+}
+
+/// A server, and the ways to it.
+pub(crate) struct Reached<S> {
+    server: S,
+    pub(crate) ways: Ways,
+}
+
 // === impl Ways ===
 
 impl Ways {
@@ -43,5 +57,29 @@ impl Ways {
             Trouble::Down | Trouble::Paused | Trouble::FailedOver | Trouble::Lagging => return false,
         }
         true
+    }
+}
+
+// === impl Reached ===
+
+impl<S: Server> Reached<S> {
+    pub(crate) async fn by(server: S, port: u16, instances: usize) -> Self {
+        Self { server, ways: Ways::to(port, instances).await }
+    }
+
+    pub(crate) fn begin(&mut self, trouble: Trouble) {
+        match trouble {
+            Trouble::Down => self.server.kill(),
+            Trouble::Paused => self.server.pause(),
+            _ => assert!(self.ways.begin(trouble), "nobody can make it {trouble}"),
+        }
+    }
+
+    pub(crate) fn end(&mut self, trouble: Trouble) {
+        match trouble {
+            Trouble::Down => self.server.restart(),
+            Trouble::Paused => self.server.resume(),
+            _ => assert!(self.ways.end(trouble), "nobody can make it {trouble}"),
+        }
     }
 }

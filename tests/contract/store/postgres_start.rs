@@ -93,20 +93,15 @@ async fn a_server_that_is_not_there_is_refused_after_a_few_attempts() {
 async fn a_server_that_answers_and_is_slow_for_now_is_not_refused_for_good() {
     let server = PostgresServer::shared();
     let settings = PostgresSettings { command_timeout: Duration::from_millis(300), ..migrated(server).await };
-    let locking = {
-        let database = settings.database.clone();
-        let lock = "BEGIN; LOCK TABLE vault_migration IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(30)";
-        std::thread::spawn(move || server.try_ask(&database, lock))
-    };
+    let lock = server.lock(&settings.database, "vault_migration");
     let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'vault_migration'::regclass AND granted
                   AND mode = 'AccessExclusiveLock'";
     eventually("it is locked", async || (server.ask(&settings.database, locked) == "1").then_some(())).await;
     let error = PostgresStore::connect(&settings).await.err().expect("it was connected to");
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
-    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-               WHERE query LIKE '%pg_sleep(30)' AND datname = current_database() AND pid <> pg_backend_pid()";
-    server.ask(&settings.database, end);
-    assert!(!locking.join().unwrap(), "the lock was held until it was ended");
+    assert_eq!(server.ask(&settings.database, locked), "1", "it is held still");
+    drop(lock);
+    eventually("it is unlocked", async || (server.ask(&settings.database, locked) == "0").then_some(())).await;
     PostgresStore::connect(&settings).await.unwrap();
 }
 

@@ -330,11 +330,7 @@ async fn the_server_ends_what_nobody_waits_for_any_more() {
     let server = PostgresServer::shared();
     let settings = settings(server).await;
     let store = connect(&settings).await;
-    let locking = {
-        let database = settings.database.clone();
-        let lock = "BEGIN; LOCK TABLE vault_record IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)";
-        std::thread::spawn(move || server.try_ask(&database, lock))
-    };
+    let lock = server.lock(&settings.database, "vault_record");
     let of_ours = "FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database()
                    AND relation = 'vault_record'::regclass";
     let count = |which: &str| server.ask(&settings.database, &format!("SELECT count(*) {of_ours} AND {which}"));
@@ -342,8 +338,7 @@ async fn the_server_ends_what_nobody_waits_for_any_more() {
     assert_eq!(reason_of(store.get(&gmail()).await), "timeout");
     eventually("nobody waits for the lock", async || (count("NOT granted") == "0").then_some(())).await;
     assert_eq!(count("granted AND mode = 'AccessExclusiveLock'"), "1", "it is held still");
-    server.ask(&settings.database, &format!("SELECT pg_terminate_backend(pid) {of_ours} AND granted"));
-    assert!(!locking.join().unwrap());
+    drop(lock);
     answers_again(&store).await;
 }
 
