@@ -49,9 +49,14 @@ impl Relay {
         let listener = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 for_listener.asked.fetch_add(1, Ordering::SeqCst);
-                let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)).await else { continue };
-                for_listener.accepted.fetch_add(1, Ordering::SeqCst);
-                for_listener.join(client, server);
+                let state = Arc::clone(&for_listener);
+                // Where the queue of the server is full this takes as long as the next attempt of the system, which may
+                // be half a minute: that is the business of this connection only.
+                tokio::spawn(async move {
+                    let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)).await else { return };
+                    state.accepted.fetch_add(1, Ordering::SeqCst);
+                    state.join(client, server);
+                });
             }
         });
         Self { port, state, listener }
