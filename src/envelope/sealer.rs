@@ -66,18 +66,18 @@ impl Sealer {
         Ok(Bytes::from(sealed))
     }
 
-    /// Opens what was sealed for the outbox.
+    /// Opens what was sealed for the outbox, and tells as which version.
     ///
     /// # Errors
     ///
     /// As for `open`.
-    pub async fn open_from_outbox(&self, key: &ConnectionKey, sealed: &[u8]) -> Result<Entry, VaultError> {
+    pub async fn open_from_outbox(&self, key: &ConnectionKey, sealed: &[u8]) -> Result<(Entry, Version), VaultError> {
         let generation = Header::parse(sealed)?.parent_generation;
         let owner = Owner { tenant: key.tenant.clone(), user: key.user.clone(), generation };
         let user_key = self.keys.existing(owner, None).await?;
         let context = Context::outbox_entry(&self.environment, key);
         let opened = seal::open(user_key.bytes(), generation, &context, sealed)?;
-        Ok(record::decode(&opened.plaintext)?)
+        Ok((record::decode(&opened.plaintext)?, Version(opened.version)))
     }
 
     /// Opens what is stored for a connection. `drawer` is what else was read of this user, if it was.

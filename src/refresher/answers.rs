@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::failpoint;
 use crate::domain::audit::{AuditAction, AuditEntry, AuditResult};
 use crate::domain::connection::{Connection, Entry};
-use crate::domain::error::VaultError;
+use crate::domain::error::{CorruptRecord, VaultError};
 use crate::domain::id::{ConnectionKey, RequestId};
 use crate::domain::ports::{AuditSink, Clock, EntryName, Expected, Outbox, OutboxEntry, OutboxError, Room, Version};
 use crate::service::{Loaded, Records};
@@ -111,7 +111,7 @@ impl Answers {
     /// Brings one answer into the store, if nothing newer is there.
     pub async fn replay(&self, name: &EntryName) -> Fate {
         let began = Instant::now();
-        let (key, kept) = match self.open(name).await {
+        let (key, kept, meant) = match self.open(name).await {
             Ok(opened) => opened,
             Err(fate) => return fate,
         };
@@ -123,6 +123,15 @@ impl Answers {
                     return Fate::Deleted;
                 }
                 Ok(None) => return self.put_aside(&key, name, "record_vanished"),
+                Err(VaultError::Corrupt(CorruptRecord::Rollback)) => {
+                    let made_good =
+                        self.records.make_good(&key, meant, |current| current.catch_up(kept.clone()).ok()).await;
+                    return match made_good {
+                        Ok(Some(_)) => self.is_stored(&key, name, meant, began.elapsed()),
+                        Ok(None) => Fate::Waits(CorruptRecord::Rollback.into()),
+                        Err(error) => Fate::Waits(error),
+                    };
+                }
                 Err(error) => return Fate::Waits(error),
             };
             if current.generation == kept.generation && is_same_answer(&current, &kept) {
@@ -134,13 +143,7 @@ impl Answers {
                 return Fate::Superseded;
             };
             match self.records.save(&key, Expected::Version(version), &Entry::Live(Box::new(next))).await {
-                Ok(version) => {
-                    failpoint::reach("replayed");
-                    tracing::info!(record = %key, "an answer that waited in the outbox is stored");
-                    self.write_down(&key, name, AuditResult::Ok, "answer_replayed", version, began.elapsed());
-                    self.outbox.remove(name);
-                    return Fate::Stored(version);
-                }
+                Ok(version) => return self.is_stored(&key, name, version, began.elapsed()),
                 Err(VaultError::WriteContended) => {}
                 Err(error) => return Fate::Waits(error),
             }
@@ -148,7 +151,15 @@ impl Answers {
         Fate::Waits(VaultError::WriteContended)
     }
 
-    async fn open(&self, name: &EntryName) -> Result<(ConnectionKey, Connection), Fate> {
+    fn is_stored(&self, key: &ConnectionKey, name: &EntryName, version: Version, latency: Duration) -> Fate {
+        failpoint::reach("replayed");
+        tracing::info!(record = %key, "an answer that waited in the outbox is stored");
+        self.write_down(key, name, AuditResult::Ok, "answer_replayed", version, latency);
+        self.outbox.remove(name);
+        Fate::Stored(version)
+    }
+
+    async fn open(&self, name: &EntryName) -> Result<(ConnectionKey, Connection, Version), Fate> {
         let entry = match self.outbox.get(name).await {
             Ok(Some(entry)) => entry,
             Ok(None) => return Err(Fate::Gone),
@@ -160,7 +171,7 @@ impl Answers {
             Err(error) => return Err(Fate::Waits(error.into())),
         };
         match self.records.open_aside(&entry.key, &entry.sealed).await {
-            Ok(kept) => Ok((entry.key, kept)),
+            Ok((kept, meant)) => Ok((entry.key, kept, meant)),
             Err(VaultError::Corrupt(corrupt)) => Err(self.put_aside(&entry.key, name, corrupt.reason())),
             Err(error) => Err(Fate::Waits(error)),
         }

@@ -14,7 +14,7 @@ use super::verdict::{self, Verdict};
 use crate::domain::audit::{AuditAction, AuditEntry, AuditResult};
 use crate::domain::cause::Cause;
 use crate::domain::connection::{Connection, Entry, Failure, Health, Renewed, Superseded};
-use crate::domain::error::VaultError;
+use crate::domain::error::{CorruptRecord, VaultError};
 use crate::domain::id::{ConnectionKey, RequestId};
 use crate::domain::ports::{EntryName, Expected, Granted, RefreshCall, RenewalOutcome, Room, Version};
 use crate::domain::profile::Rotates;
@@ -158,9 +158,23 @@ impl Refresher {
                     tracing::error!(alarm = "grant_lost", record = %key, is_kept = kept.is_some(), "the record of new tokens is gone from the store");
                     return Err(VaultError::Missing);
                 }
+                Err(VaultError::Corrupt(CorruptRecord::Rollback)) => {
+                    if let Some(stored) = self.make_good(key, claimed, &granted).await {
+                        self.let_go(kept);
+                        return Ok(self.after_commit(flight, claimed, &granted, stored).await);
+                    }
+                }
                 Err(_) => {}
             }
         }
+    }
+
+    /// Stores an answer as if nothing had happened, where the store has forgotten the claim it belongs to.
+    async fn make_good(&self, key: &ConnectionKey, claimed: &Claimed<'_>, granted: &Granted) -> Option<Current> {
+        let meant = claimed.current.version.next();
+        let answered = |current: Connection| Self::with_answer(claimed, granted, &current).ok();
+        let made_good = self.parts.records.make_good(key, meant, answered).await;
+        Some(Current { connection: made_good.ok().flatten()?, version: meant })
     }
 
     /// What an answer makes of a connection: what it would have made of the one that was claimed, if the store has gone

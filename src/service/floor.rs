@@ -117,6 +117,20 @@ impl Floor {
     }
 }
 
+// === impl Mark ===
+
+impl Mark {
+    /// Whether this version was seen, or a later one.
+    pub(super) fn has_seen(&self, version: Version) -> bool {
+        self.seen.is_some_and(|seen| seen.version >= version)
+    }
+
+    /// How often everything had been forgotten.
+    pub(super) const fn resets(&self) -> u64 {
+        self.resets
+    }
+}
+
 // === impl Progress ===
 
 impl Progress {

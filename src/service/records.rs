@@ -98,15 +98,46 @@ impl Records {
     /// [`VaultError::WriteContended`] when somebody else wrote in between.
     pub async fn save(&self, key: &ConnectionKey, expected: Expected, entry: &Entry) -> Result<Version, VaultError> {
         let version = expected.next();
-        let sealed = self.sealer.seal(key, version, entry).await.inspect_err(|error| alarm(key, error))?;
-        let platform = self.catalog.get(&key.platform).map(Arc::as_ref);
-        let hints = schedule::hints(entry, platform, key, self.clock.now());
+        let record = self.record(key, version, entry).await?;
         // Nobody knows a claim better than who makes it, even if nobody ever learns whether it was written.
         self.note_claim(key, entry);
         let resets = self.floor.resets();
-        self.store.put(&Address::Connection(key.clone()), expected, Record { value: sealed, hints }).await?;
+        self.store.put(&Address::Connection(key.clone()), expected, record).await?;
         self.floor.wrote(key, Progress { version, generation: entry.generation() }, resets);
         Ok(version)
+    }
+
+    /// Writes an answer of a platform over a record that has gone back in time while the answer was on its way, as the
+    /// version it was meant for. `None` where there is something newer: in the store, or where this instance has seen it.
+    ///
+    /// # Errors
+    ///
+    /// When the store or the keys are not at hand, or what is stored was not sealed here.
+    pub async fn make_good(
+        &self,
+        key: &ConnectionKey,
+        meant: Version,
+        answered: impl FnOnce(Connection) -> Option<Connection> + Send,
+    ) -> Result<Option<Connection>, VaultError> {
+        let address = Address::Connection(key.clone());
+        let (mark, stored) = (self.floor.mark(key), self.store.get(&address).await?);
+        let Some(stored) = stored.filter(|stored| stored.version < meant && !mark.has_seen(meant)) else {
+            return Ok(None);
+        };
+        let Entry::Live(found) = self.sealer.open(key, &stored, None).await? else { return Ok(None) };
+        let Some(next) = answered(*found) else { return Ok(None) };
+        let entry = Entry::Live(Box::new(next.clone()));
+        let record = self.record(key, meant, &entry).await?;
+        self.store.restore(&address, meant, record).await?;
+        self.floor.wrote(key, Progress { version: meant, generation: entry.generation() }, mark.resets());
+        tracing::warn!(record = %key, found = stored.version.0, written = meant.0, "the store had gone back in time: new tokens are written over what it has");
+        Ok(Some(next))
+    }
+
+    async fn record(&self, key: &ConnectionKey, version: Version, entry: &Entry) -> Result<Record, VaultError> {
+        let value = self.sealer.seal(key, version, entry).await.inspect_err(|error| alarm(key, error))?;
+        let platform = self.catalog.get(&key.platform).map(Arc::as_ref);
+        Ok(Record { value, hints: schedule::hints(entry, platform, key, self.clock.now()) })
     }
 
     /// What this instance knows about time where this connection is concerned: how long it has seen the claim on it.
@@ -134,15 +165,15 @@ impl Records {
         self.sealer.seal_for_outbox(key, expected.next(), &entry).await
     }
 
-    /// Opens what was kept aside.
+    /// Opens what was kept aside, and tells as which version it was meant to be written.
     ///
     /// # Errors
     ///
     /// When the keys are not at hand, or it cannot be trusted.
-    pub async fn open_aside(&self, key: &ConnectionKey, sealed: &[u8]) -> Result<Connection, VaultError> {
+    pub async fn open_aside(&self, key: &ConnectionKey, sealed: &[u8]) -> Result<(Connection, Version), VaultError> {
         match self.sealer.open_from_outbox(key, sealed).await? {
-            Entry::Live(connection) => Ok(*connection),
-            Entry::Deleted(_) => Err(CorruptRecord::Content.into()),
+            (Entry::Live(connection), meant) => Ok((*connection, meant)),
+            (Entry::Deleted(_), _) => Err(CorruptRecord::Content.into()),
         }
     }
 

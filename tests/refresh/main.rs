@@ -49,3 +49,4 @@ mod set_clock;
 mod shares;
 mod spread;
 mod verdicts;
+mod went_back;

@@ -132,6 +132,9 @@ impl Store for FailingStore {
     }
 
     async fn restore(&self, address: &Address, version: Version, record: Record) -> Result<(), StoreError> {
+        if self.writes_fail.load(Ordering::SeqCst) && matches!(address, Address::Connection(_)) {
+            return Err(gone());
+        }
         self.inner.restore(address, version, record).await
     }
 

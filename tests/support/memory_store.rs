@@ -32,6 +32,16 @@ impl MemoryStore {
         self.calls.load(Ordering::SeqCst)
     }
 
+    /// What is there now, to go back to.
+    pub(crate) fn now_at(&self, address: &Address) -> (Version, Record) {
+        self.with(|maps| maps.records[address].clone())
+    }
+
+    /// Goes back in time, as a server does that takes over without the last writes of the one before.
+    pub(crate) fn go_back(&self, address: &Address, (version, record): (Version, Record)) {
+        self.with(|maps| maps.write(address, version, record));
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Maps) -> T) -> T {
         self.calls.fetch_add(1, Ordering::SeqCst);
         act(&mut self.maps.lock().unwrap_or_else(PoisonError::into_inner))
