@@ -90,8 +90,33 @@ impl OperatorTrail {
     pub async fn write(
         &self,
         action: AuditAction,
-        (result, reason): (AuditResult, &'static str),
+        ended: (AuditResult, &'static str),
         version: Option<Version>,
+    ) -> Result<(), VaultError> {
+        self.append(action, Subject::default(), ended, (version, None)).await
+    }
+
+    /// Writes that something is done with all of a tenant, or of one of its users, or was: with how many.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub async fn write_about(
+        &self,
+        action: AuditAction,
+        subject: Subject,
+        ended: (AuditResult, &'static str),
+        items: Option<u64>,
+    ) -> Result<(), VaultError> {
+        self.append(action, subject, ended, (None, items)).await
+    }
+
+    async fn append(
+        &self,
+        action: AuditAction,
+        subject: Subject,
+        (result, reason): (AuditResult, &'static str),
+        (version, items): (Option<Version>, Option<u64>),
     ) -> Result<(), VaultError> {
         let entry = AuditEntry {
             at: SystemClock.now(),
@@ -100,14 +125,20 @@ impl OperatorTrail {
             key_id: None,
             peer: Some(Arc::clone(&self.operator)),
             action,
-            subject: Subject::default(),
+            subject,
             result,
             reason,
             latency: std::time::Duration::ZERO,
             record_version: version.map(|version| version.0),
-            items: None,
+            items,
         };
         Ok(self.log.append(entry).await?)
+    }
+
+    /// The id of the run: what its lines are found by.
+    #[must_use]
+    pub const fn id(&self) -> &RequestId {
+        &self.request
     }
 
     /// The id of one part of the run.

@@ -132,10 +132,16 @@ impl Foundation {
     /// The connections in the store.
     #[must_use]
     pub fn records(&self, environment: &Environment, catalog: &Arc<Catalog>, limits: KeyLimits) -> Records {
+        let user_keys = Arc::new(self.user_keys(environment, limits));
+        let sealer = Sealer::new(environment.clone(), user_keys, Arc::new(SystemRandom));
+        Records::new(Arc::clone(&self.store), sealer, Arc::clone(catalog), Arc::clone(&self.clock))
+    }
+
+    /// The keys of users.
+    #[must_use]
+    pub fn user_keys(&self, environment: &Environment, limits: KeyLimits) -> UserKeys {
         let (tenants, store) = (Arc::clone(&self.tenant_keys), Arc::clone(&self.store));
-        let user_keys = UserKeys::new(environment.clone(), tenants, Arc::clone(&store), Arc::new(SystemRandom), limits);
-        let sealer = Sealer::new(environment.clone(), Arc::new(user_keys), Arc::new(SystemRandom));
-        Records::new(store, sealer, Arc::clone(catalog), Arc::clone(&self.clock))
+        UserKeys::new(environment.clone(), tenants, store, Arc::new(SystemRandom), limits)
     }
 }
 
@@ -151,6 +157,7 @@ async fn open_keys(config: &Config, random: &Arc<dyn Random>) -> Result<Arc<dyn 
         KmsConfig::Aws(aws) => {
             let settings = crate::adapters::keys::aws::AwsKmsSettings {
                 key_id: aws.key_id.clone(),
+                other_key_ids: aws.other_key_ids.clone(),
                 region: aws.region.clone(),
                 endpoint: aws.endpoint.clone(),
             };

@@ -27,7 +27,8 @@ use crate::envelope::{KeyLimits, Tickets};
 use crate::lifecycle::Lifecycle;
 use crate::refresher::{BackgroundSettings, RefreshSettings, Refresher, RefresherParts, Scheduler};
 use crate::service::{
-    BatchGetStatus, DeleteToken, GetStatus, GetToken, ListTokens, StoreToken, WatchLimits, WatchParts, WatchStatus,
+    BatchGetStatus, DeleteToken, GetStatus, GetToken, ListTokens, Records, StoreToken, WatchLimits, WatchParts,
+    WatchStatus,
 };
 
 /// A vault that is ready to serve.
@@ -49,6 +50,9 @@ pub struct MadeEngine {
     /// Its key.
     pub key: EngineKey,
 }
+
+/// How often keys are looked for that have been held for as long as they may be.
+const SWEEP: Duration = Duration::from_mins(1);
 
 // === impl App ===
 
@@ -131,6 +135,7 @@ impl App {
             },
             refresh,
         );
+        keep_keys_short(&foundation, &records, lifecycle);
         if tends_outbox {
             outbox::keep_tended(&refresher, lifecycle).await;
         }
@@ -181,6 +186,24 @@ fn refresh_settings(config: &Config) -> RefreshSettings {
         handover: if config.outbox.enabled { config.outbox.handover } else { Duration::ZERO },
         ..RefreshSettings::default()
     }
+}
+
+/// Lets go of keys nobody asks for again, until the process is asked to stop.
+fn keep_keys_short(foundation: &Foundation, records: &Arc<Records>, lifecycle: &Lifecycle) {
+    let (tenant_keys, records) = (Arc::clone(&foundation.tenant_keys), Arc::clone(records));
+    let stop = lifecycle.clone();
+    let sweeping = async move {
+        loop {
+            tokio::select! {
+                () = stop.drained() => break,
+                () = tokio::time::sleep(SWEEP) => {
+                    records.sweep();
+                    tenant_keys.sweep();
+                }
+            }
+        }
+    };
+    lifecycle.spawn("keys", Box::pin(sweeping));
 }
 
 /// Refreshes what is due until the process is asked to stop.

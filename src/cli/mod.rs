@@ -4,9 +4,11 @@ mod check;
 mod client;
 mod demo;
 mod dev;
+mod erase;
 mod export;
 mod import;
 mod key;
+mod kms;
 mod migrate;
 mod outbox;
 mod output;
@@ -48,6 +50,11 @@ enum Command {
     /// Keys of engines
     #[command(subcommand)]
     Key(key::Command),
+    /// Keys of tenants: rotated, moved under, retired
+    #[command(subcommand)]
+    Kms(kms::Command),
+    /// Make everything of one user unreadable for ever
+    Erase(erase::Args),
     /// Answers of platforms that wait to be stored
     #[command(subcommand)]
     Outbox(outbox::Command),
@@ -115,6 +122,8 @@ impl Cli {
             Command::Check(args) => check::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
             Command::Key(command) => key::run(command).await,
+            Command::Kms(command) => kms::run(command).await,
+            Command::Erase(args) => erase::run(args).await,
             Command::Outbox(command) => outbox::run(command).await,
             Command::Profile(command) => profile::run(command),
             Command::Token(command) => token::run(command).await,

@@ -34,12 +34,28 @@ impl Progress {
 
     /// So many records are done, and so many bytes.
     pub(super) fn at(&mut self, records: u64, bytes: u64) {
-        let (now, pause) = (Instant::now(), if self.terminal { BAR } else { LINE });
-        if now.duration_since(self.shown.unwrap_or(self.began)) < pause {
-            return;
+        if self.is_time() {
+            self.show(&self.line(records, bytes));
         }
-        self.shown = Some(now);
-        let line = self.line(records, bytes);
+    }
+
+    /// This far, in words; they are told how many seconds have passed.
+    pub(super) fn tell(&mut self, words: impl FnOnce(u64) -> String) {
+        if self.is_time() {
+            self.show(&words(self.began.elapsed().as_secs()));
+        }
+    }
+
+    fn is_time(&mut self) -> bool {
+        let (now, pause) = (Instant::now(), if self.terminal { BAR } else { LINE });
+        let is_time = now.duration_since(self.shown.unwrap_or(self.began)) >= pause;
+        if is_time {
+            self.shown = Some(now);
+        }
+        is_time
+    }
+
+    fn show(&self, line: &str) {
         if self.terminal {
             let _ = write!(io::stderr(), "\r\x1b[2K{line}");
             let _ = io::stderr().flush();

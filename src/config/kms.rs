@@ -29,11 +29,16 @@ pub struct LocalKmsConfig {
 pub struct AwsKmsConfig {
     /// The key: an id, an ARN or an alias.
     pub key_id: String,
+    /// Keys that may have wrapped what is opened, beside that one: while one is being replaced.
+    pub other_key_ids: Vec<String>,
     /// The region; `None`: as the environment says.
     pub region: Option<String>,
     /// Another endpoint, such as a VPC endpoint.
     pub endpoint: Option<String>,
 }
+
+/// Keys of the key service that may be named beside the one that wraps.
+const MOST_KEYS: usize = 4;
 
 #[derive(Clone, Copy)]
 enum Provider {
@@ -73,9 +78,14 @@ fn aws(section: &mut Section<'_>, context: &Context<'_>, provider: Provider) -> 
         Provider::Local => section.optional("key_id", Node::text),
         Provider::Aws => section.required("key_id", Node::text),
     };
+    let others = section.list("other_key_ids", Node::text).unwrap_or_default();
+    if others.len() > MOST_KEYS {
+        section.fault("other_key_ids", format!("may name at most {MOST_KEYS} keys"), "one key is replaced at a time");
+    }
+    let other_key_ids = others.into_iter().map(str::to_owned).collect();
     let region = section.optional("region", Node::text).map(str::to_owned);
     let endpoint = section.optional("endpoint", |node| endpoint(node, context));
-    Some(AwsKmsConfig { key_id: key_id?.to_owned(), region, endpoint })
+    Some(AwsKmsConfig { key_id: key_id?.to_owned(), other_key_ids, region, endpoint })
 }
 
 pub(super) fn endpoint(node: Node<'_>, context: &Context<'_>) -> Result<String, Mismatch> {

@@ -61,6 +61,16 @@ pub enum AuditAction {
     UnknownMethod,
     /// Everything was written into a file, sealed.
     Export,
+    /// Everything of a user was made unreadable for ever.
+    Erase,
+    /// A tenant's key was given a new generation.
+    RotateKey,
+    /// A tenant's user keys were sealed under its newest generation.
+    Rewrap,
+    /// A retired generation of a tenant's key was condemned, or destroyed.
+    DestroyKey,
+    /// A tenant's keys were wrapped anew by the key service.
+    ReencryptKeys,
     /// Records were set back from a file.
     Restore,
     /// Everything was copied into another store, sealed.
@@ -95,6 +105,11 @@ impl AuditAction {
             Self::UnknownMethod => "unknown",
             Self::Refresh => "refresh",
             Self::StreamEnd => "watch_end",
+            Self::Erase => "erase",
+            Self::RotateKey => "rotate_key",
+            Self::Rewrap => "rewrap",
+            Self::DestroyKey => "destroy_key",
+            Self::ReencryptKeys => "reencrypt_keys",
             Self::Export => "export",
             Self::Restore => "restore",
             Self::Copy => "copy",

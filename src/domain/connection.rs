@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::cause::Cause;
+use super::ports::Version;
 use super::profile::RefreshRule;
 use super::secret::{AccessToken, RefreshToken};
 use super::time::Timestamp;
@@ -226,6 +227,13 @@ impl Entry {
     #[must_use]
     pub fn next_generation(&self) -> Generation {
         self.generation().next()
+    }
+
+    /// What is left of a connection whose user was erased at this time. Of its generation nothing is known but that no
+    /// generation exceeds the version it was written as.
+    #[must_use]
+    pub const fn erased(version: Version, at: Timestamp) -> Self {
+        Self::Deleted(Tombstone { generation: Generation(version.0), at })
     }
 
     /// Deletes the connection, whatever is going on with it.

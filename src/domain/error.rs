@@ -148,6 +148,9 @@ pub enum CorruptRecord {
     /// The key record it needs is not there.
     #[error("its key is not there")]
     KeyMissing,
+    /// The key it was sealed under has been retired.
+    #[error("sealed under a key that has been retired")]
+    KeyRetired,
 }
 
 // === impl VaultError ===
@@ -202,6 +205,7 @@ impl CorruptRecord {
             Self::Rollback => "record_rollback",
             Self::Vanished => "record_vanished",
             Self::KeyMissing => "record_key_missing",
+            Self::KeyRetired => "record_key_retired",
         }
     }
 }

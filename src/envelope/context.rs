@@ -22,6 +22,8 @@ pub enum Kind {
     ResumeToken = 7,
     /// The epoch of the store, sealed under a key of the installation.
     StoreEpoch = 8,
+    /// The proof of a tenant's keyring, sealed under its newest key.
+    TenantKeyring = 12,
 }
 
 /// The place a sealed thing belongs to, in canonical bytes. Never stored: whoever opens recomputes it from what was
@@ -58,6 +60,12 @@ impl Context {
     #[must_use]
     pub fn user_key(environment: &Environment, tenant: &TenantId, user: &UserId) -> Self {
         Self::new(Kind::UserKey, environment, tenant, user.as_str(), "")
+    }
+
+    /// The place of a tenant's keyring.
+    #[must_use]
+    pub fn tenant_keyring(environment: &Environment, tenant: &TenantId) -> Self {
+        Self::new(Kind::TenantKeyring, environment, tenant, "", "")
     }
 
     /// The place of a connection's tokens.

@@ -11,6 +11,8 @@
 pub mod context;
 mod epoch;
 pub mod format;
+mod key_life;
+mod keyring;
 mod record;
 pub mod seal;
 mod sealer;
@@ -19,8 +21,9 @@ mod tickets;
 mod user_keys;
 
 pub use epoch::EpochSeal;
+pub use key_life::{KeyLifeError, KeyState, KeyView, KeyringView, Next, RewrapView, Steps, Walk};
 pub use record::{decode, encode};
 pub use sealer::Sealer;
 pub use tenant_keys::{KeyLimits, TenantKeys};
 pub use tickets::{Ticket, Tickets};
-pub use user_keys::UserKeys;
+pub use user_keys::{Resealed, UserKeys};

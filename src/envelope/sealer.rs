@@ -8,11 +8,12 @@ use super::context::Context;
 use super::format::Header;
 use super::record;
 use super::seal;
-use super::user_keys::{Owner, UserKey, UserKeys};
+use super::user_keys::{Found, Owner, UserKeys};
 use crate::domain::connection::Entry;
 use crate::domain::error::{CorruptRecord, VaultError};
-use crate::domain::id::{ConnectionKey, Environment};
+use crate::domain::id::{ConnectionKey, Environment, TenantId, UserId};
 use crate::domain::ports::{Random, Stored, UserDrawer, Version};
+use crate::domain::time::Timestamp;
 
 /// Seals connections under their user's key and opens them again.
 pub struct Sealer {
@@ -60,9 +61,10 @@ impl Sealer {
         version: Version,
         entry: &Entry,
     ) -> Result<Bytes, VaultError> {
-        let (generation, user_key) = self.keys.for_sealing(&key.tenant, &key.user).await?;
+        let keyring = self.keys.for_sealing(&Owner::of(key)).await?;
+        let (generation, user_key) = keyring.newest().ok_or(CorruptRecord::KeyMissing)?;
         let plaintext = record::encode(entry);
-        let sealed = seal::seal(&*self.random, user_key.bytes(), generation, version.0, context, &plaintext);
+        let sealed = seal::seal(&*self.random, user_key, generation, version.0, context, &plaintext);
         Ok(Bytes::from(sealed))
     }
 
@@ -70,17 +72,21 @@ impl Sealer {
     ///
     /// # Errors
     ///
-    /// As for `open`.
+    /// As for `open`; [`VaultError::Missing`] if the user has been erased since.
     pub async fn open_from_outbox(&self, key: &ConnectionKey, sealed: &[u8]) -> Result<(Entry, Version), VaultError> {
         let generation = Header::parse(sealed)?.parent_generation;
-        let owner = Owner { tenant: key.tenant.clone(), user: key.user.clone(), generation };
-        let user_key = self.keys.existing(owner, None).await?;
-        let context = Context::outbox_entry(&self.environment, key);
-        let opened = seal::open(user_key.bytes(), generation, &context, sealed)?;
+        let keyring = self.keys.knowing(&Owner::of(key), generation, None).await?;
+        let user_key = match keyring.find(generation) {
+            Some(Found::Key(user_key)) => user_key,
+            Some(Found::Erased(_)) => return Err(VaultError::Missing),
+            None => return Err(CorruptRecord::KeyMissing.into()),
+        };
+        let opened = seal::open(user_key, generation, &Context::outbox_entry(&self.environment, key), sealed)?;
         Ok((record::decode(&opened.plaintext)?, Version(opened.version)))
     }
 
-    /// Opens what is stored for a connection. `drawer` is what else was read of this user, if it was.
+    /// Opens what is stored for a connection. `drawer` is what else was read of this user, if it was. What was sealed
+    /// before the user was erased is a deleted connection.
     ///
     /// # Errors
     ///
@@ -91,9 +97,14 @@ impl Sealer {
         stored: &Stored,
         drawer: Option<&UserDrawer>,
     ) -> Result<Entry, VaultError> {
-        let (generation, user_key) = self.key_of(key, stored, drawer).await?;
-        let context = Context::token(&self.environment, key);
-        let opened = seal::open(user_key.bytes(), generation, &context, &stored.value)?;
+        let generation = Header::parse(&stored.value)?.parent_generation;
+        let keyring = self.keys.knowing(&Owner::of(key), generation, drawer).await?;
+        let user_key = match keyring.find(generation) {
+            Some(Found::Key(user_key)) => user_key,
+            Some(Found::Erased(at)) => return Ok(Entry::erased(stored.version, at)),
+            None => return Err(CorruptRecord::KeyMissing.into()),
+        };
+        let opened = seal::open(user_key, generation, &Context::token(&self.environment, key), &stored.value)?;
         // The store's own version is what the next write is compared with; it must be the one that was sealed.
         if opened.version != stored.version.0 {
             return Err(VaultError::Corrupt(CorruptRecord::Commitment));
@@ -101,30 +112,45 @@ impl Sealer {
         Ok(record::decode(&opened.plaintext)?)
     }
 
-    /// Makes sure of the key that opens what is stored for a connection, and does not open it.
+    /// Whether the key is there that opens what is stored for a connection. Does not open it.
     ///
     /// # Errors
     ///
-    /// When the user's key cannot be had.
-    pub async fn ensure_key(
-        &self,
-        key: &ConnectionKey,
-        stored: &Stored,
-        drawer: &UserDrawer,
-    ) -> Result<(), VaultError> {
-        self.key_of(key, stored, Some(drawer)).await.map(drop)
+    /// When the user's keys cannot be had.
+    pub async fn has_key(&self, key: &ConnectionKey, stored: &Stored, drawer: &UserDrawer) -> Result<bool, VaultError> {
+        let generation = Header::parse(&stored.value)?.parent_generation;
+        let keyring = self.keys.knowing(&Owner::of(key), generation, Some(drawer)).await?;
+        Ok(matches!(keyring.find(generation), Some(Found::Key(_))))
     }
 
-    async fn key_of(
-        &self,
-        key: &ConnectionKey,
-        stored: &Stored,
-        drawer: Option<&UserDrawer>,
-    ) -> Result<(u32, Arc<UserKey>), VaultError> {
-        let generation = Header::parse(&stored.value)?.parent_generation;
-        let at_hand = drawer.and_then(|drawer| drawer.keys.iter().find(|(held, _)| *held == generation));
-        let owner = Owner { tenant: key.tenant.clone(), user: key.user.clone(), generation };
-        let user_key = self.keys.existing(owner, at_hand.map(|(_, stored)| stored)).await?;
-        Ok((generation, user_key))
+    /// The generation of the user key that opens this, as it says itself; `None` if it is no sealed record.
+    #[must_use]
+    pub fn generation(stored: &Stored) -> Option<u32> {
+        Header::parse(&stored.value).ok().map(|header| header.parent_generation)
+    }
+
+    /// Whether the user was given another key since this was sealed.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub async fn is_outdated(&self, key: &ConnectionKey, sealed: &[u8]) -> Result<bool, VaultError> {
+        let generation = Header::parse(sealed)?.parent_generation;
+        self.keys.is_outdated(&Owner::of(key), generation).await
+    }
+
+    /// Makes everything that was sealed for a user until now unreadable for ever: which generations of keys are gone, from
+    /// the first through this one; `None` if there never was anything.
+    ///
+    /// # Errors
+    ///
+    /// When store or keys are not at hand: then it has to be done again.
+    pub async fn erase(&self, tenant: &TenantId, user: &UserId, at: Timestamp) -> Result<Option<u32>, VaultError> {
+        self.keys.erase(&Owner { tenant: tenant.clone(), user: user.clone() }, at).await
+    }
+
+    /// Lets go of keys that have been held for as long as they may be.
+    pub fn sweep(&self) {
+        self.keys.sweep();
     }
 }

@@ -10,18 +10,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message as _;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
+use super::context::Context;
+use super::keyring::{Keyring, Unwrapped};
 use super::seal::derive_key;
 use crate::domain::error::{CorruptRecord, VaultError};
 use crate::domain::id::{Environment, TenantId};
 use crate::domain::ports::{
-    Address, Clock, DataKey, EncryptionContext, Expected, KeyError, KeyProvider, Random, Store, StoreError, Tasks,
-    WrappedDataKey,
+    Address, Clock, DataKey, EncryptionContext, Expected, KeyError, KeyProvider, Random, Store, StoreError, Stored,
+    Tasks, WrappedDataKey,
 };
-use crate::pb::store_v1 as pb;
 
 /// How long keys may be held.
 #[derive(Debug, Clone, Copy)]
@@ -40,24 +40,23 @@ pub struct KeyLimits {
 
 /// What the keys of all tenants are obtained with, and those at hand.
 pub struct TenantKeys {
-    parts: Parts,
+    pub(super) parts: Parts,
     slots: Cache<TenantId, Arc<Slot>>,
-    limits: KeyLimits,
+    pub(super) limits: KeyLimits,
     tasks: Arc<dyn Tasks>,
 }
 
-struct Parts {
-    environment: Environment,
-    store: Arc<dyn Store>,
-    provider: Arc<dyn KeyProvider>,
-    clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
+pub(super) struct Parts {
+    pub(super) environment: Environment,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) provider: Arc<dyn KeyProvider>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
 }
 
 /// The keys of one tenant, every generation of them.
 pub(super) struct Lease {
-    active: u32,
-    keys: Vec<(u32, DataKey)>,
+    keyring: Unwrapped,
     epoch: u64,
     slot: Arc<Slot>,
     taken_at: Instant,
@@ -80,9 +79,9 @@ const FAILURE_TTL: Duration = Duration::from_secs(1);
 /// How long a caller waits for a renewal while it has a usable key in hand.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(1);
 /// The generation of a tenant's first key.
-const FIRST: u32 = 1;
-/// Generations a keyring may hold.
-const MAX_GENERATIONS: usize = 64;
+pub(super) const FIRST: u32 = 1;
+/// How old keys must be to be obtained anew for a generation that is not among them.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 // === impl KeyLimits ===
 
@@ -121,7 +120,7 @@ impl TenantKeys {
     /// When the keys of the installation cannot be had.
     pub async fn system_key(self: &Arc<Self>, purpose: &'static str) -> Result<DataKey, VaultError> {
         let lease = self.lease(&TenantId::system()).await?;
-        let oldest = lease.keys.iter().min_by_key(|(generation, _)| *generation);
+        let oldest = lease.keyring.keys.iter().min_by_key(|(generation, _)| *generation);
         let (_, key) = oldest.ok_or(VaultError::Corrupt(CorruptRecord::KeyMissing))?;
         Ok(derive_key(key, purpose.as_bytes()))
     }
@@ -146,6 +145,29 @@ impl TenantKeys {
             self.renew_in_background(tenant, slot);
         }
         Ok(lease)
+    }
+
+    /// The keys of a tenant, obtained anew if this generation is not among them: somebody may have just made it.
+    pub(super) async fn lease_knowing(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        generation: u32,
+    ) -> Result<Arc<Lease>, VaultError> {
+        let lease = self.lease(tenant).await?;
+        if lease.knows(generation) || lease.taken_at.elapsed() < LOOK_AGAIN {
+            return Ok(lease);
+        }
+        self.renew(tenant, &self.slot(tenant)).await
+    }
+
+    /// Lets go of every key that is older than it may be, so that a key nobody asks for again leaves memory, too.
+    pub fn sweep(&self) {
+        for (_, slot) in self.slots.iter() {
+            let mut lease = lock(&slot.lease);
+            if lease.as_ref().is_some_and(|lease| lease.taken_at.elapsed() >= self.limits.hard) {
+                *lease = None;
+            }
+        }
     }
 
     fn slot(&self, tenant: &TenantId) -> Arc<Slot> {
@@ -183,11 +205,10 @@ impl TenantKeys {
             return Err(failure);
         }
         match self.parts.obtain(tenant).await {
-            Ok((active, keys)) => {
+            Ok(keyring) => {
                 let taken_at = Instant::now();
                 let lease = Lease {
-                    active,
-                    keys,
+                    keyring,
                     epoch: slot.epoch.load(Ordering::Acquire),
                     slot: Arc::clone(slot),
                     taken_at,
@@ -214,48 +235,49 @@ impl TenantKeys {
 
 impl Parts {
     /// Reads the tenant's keyring, or makes it, and unwraps every key on it.
-    async fn obtain(&self, tenant: &TenantId) -> Result<(u32, Vec<(u32, DataKey)>), VaultError> {
+    async fn obtain(&self, tenant: &TenantId) -> Result<Unwrapped, VaultError> {
         let address = Address::TenantKeyring { tenant: tenant.clone() };
         if let Some(stored) = self.store.get(&address).await? {
-            return self.unwrap_all(tenant, &stored.value).await;
+            return self.unwrap_all(tenant, &stored).await.map(|(_, unwrapped)| unwrapped);
         }
         let (key, wrapped) = self.provider.generate_data_key(&self.context(tenant, FIRST)).await?;
-        let created_at = self.clock.now().unix_seconds();
-        let keyring = pb::TenantKeyring {
-            active: FIRST,
-            keys: vec![pb::WrappedKey { generation: FIRST, blob: wrapped.0, created_at }],
-        };
-        match self.store.put(&address, Expected::Absent, Bytes::from(keyring.encode_to_vec()).into()).await {
-            Ok(()) => Ok((FIRST, vec![(FIRST, key)])),
+        let keyring = Keyring::first(FIRST, wrapped, self.clock.now());
+        let value = keyring.encode(&*self.random, &self.place(tenant), Expected::Absent.next(), &[]);
+        match self.store.put(&address, Expected::Absent, Bytes::from(value).into()).await {
+            Ok(()) => Ok(Unwrapped { active: FIRST, least: 0, keys: vec![(FIRST, key)] }),
             // Another instance was first, and its key is the tenant's. Ours has sealed nothing.
             Err(StoreError::Conflict) => match self.store.get(&address).await? {
-                Some(stored) => self.unwrap_all(tenant, &stored.value).await,
+                Some(stored) => self.unwrap_all(tenant, &stored).await.map(|(_, unwrapped)| unwrapped),
                 None => Err(VaultError::Corrupt(CorruptRecord::KeyMissing)),
             },
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn unwrap_all(&self, tenant: &TenantId, bytes: &[u8]) -> Result<(u32, Vec<(u32, DataKey)>), VaultError> {
-        let corrupt = VaultError::Corrupt(CorruptRecord::Content);
-        let Ok(keyring) = pb::TenantKeyring::decode(bytes) else { return Err(corrupt) };
-        let holds_active = keyring.keys.iter().any(|key| key.generation == keyring.active);
-        if keyring.keys.len() > MAX_GENERATIONS || !holds_active {
-            return Err(corrupt);
-        }
-        let mut keys = Vec::with_capacity(keyring.keys.len());
-        for wrapped in keyring.keys {
-            if wrapped.blob.len() > WrappedDataKey::MAX_BYTES {
-                return Err(corrupt);
-            }
+    /// Unwraps every key of a keyring, and believes the rest of it if it is proven.
+    pub(super) async fn unwrap_all(
+        &self,
+        tenant: &TenantId,
+        stored: &Stored,
+    ) -> Result<(Keyring, Unwrapped), VaultError> {
+        let keyring = Keyring::decode(stored)?;
+        let mut keys = Vec::with_capacity(keyring.content.keys.len());
+        for wrapped in &keyring.content.keys {
             let context = self.context(tenant, wrapped.generation);
-            let key = self.provider.decrypt(&context, &WrappedDataKey(wrapped.blob)).await?;
+            let key = self.provider.decrypt(&context, &WrappedDataKey(wrapped.blob.clone())).await?;
             keys.push((wrapped.generation, key));
         }
-        Ok((keyring.active, keys))
+        keyring.prove(&self.place(tenant), &keys)?;
+        let active = keyring.active_at(self.clock.now());
+        let least = keyring.content.min_generation;
+        Ok((keyring, Unwrapped { active, least, keys }))
     }
 
-    fn context(&self, tenant: &TenantId, generation: u32) -> EncryptionContext {
+    pub(super) fn place(&self, tenant: &TenantId) -> Context {
+        Context::tenant_keyring(&self.environment, tenant)
+    }
+
+    pub(super) fn context(&self, tenant: &TenantId, generation: u32) -> EncryptionContext {
         EncryptionContext { environment: self.environment.clone(), tenant: tenant.clone(), generation }
     }
 
@@ -272,12 +294,20 @@ impl Parts {
 impl Lease {
     /// The key to seal new things under.
     pub(super) fn active(&self) -> Result<(u32, &[u8; 32]), VaultError> {
-        Ok((self.active, self.generation(self.active)?))
+        Ok((self.keyring.active, self.generation(self.keyring.active)?))
+    }
+
+    /// Whether it was on the keyring.
+    pub(super) fn knows(&self, wanted: u32) -> bool {
+        self.keyring.keys.iter().any(|(generation, _)| *generation == wanted)
     }
 
     /// The key of one generation.
     pub(super) fn generation(&self, wanted: u32) -> Result<&[u8; 32], VaultError> {
-        let found = self.keys.iter().find(|(generation, _)| *generation == wanted);
+        if wanted < self.keyring.least {
+            return Err(VaultError::Corrupt(CorruptRecord::KeyRetired));
+        }
+        let found = self.keyring.keys.iter().find(|(generation, _)| *generation == wanted);
         found.map(|(_, key)| &**key).ok_or(VaultError::Corrupt(CorruptRecord::KeyMissing))
     }
 

@@ -119,7 +119,7 @@ impl Answers {
             let (current, version) = match self.records.load(&key).await {
                 Ok(Some(Loaded { entry: Entry::Live(current), version })) => (*current, version),
                 Ok(Some(Loaded { entry: Entry::Deleted(_), version })) => {
-                    self.drop_answer(&key, "answer_deleted", version, name);
+                    self.drop_answer(&key, "answer_deleted", Some(version), name);
                     return Fate::Deleted;
                 }
                 Ok(None) => return self.put_aside(&key, name, "record_vanished"),
@@ -139,7 +139,7 @@ impl Answers {
                 return Fate::Stored(version);
             }
             let Ok(next) = current.catch_up(kept.clone()) else {
-                self.drop_answer(&key, "answer_superseded", version, name);
+                self.drop_answer(&key, "answer_superseded", Some(version), name);
                 return Fate::Superseded;
             };
             match self.records.save(&key, Expected::Version(version), &Entry::Live(Box::new(next))).await {
@@ -154,7 +154,7 @@ impl Answers {
     fn is_stored(&self, key: &ConnectionKey, name: &EntryName, version: Version, latency: Duration) -> Fate {
         failpoint::reach("replayed");
         tracing::info!(record = %key, "an answer that waited in the outbox is stored");
-        self.write_down(key, name, AuditResult::Ok, "answer_replayed", version, latency);
+        self.write_down(key, name, AuditResult::Ok, "answer_replayed", Some(version), latency);
         self.outbox.remove(name);
         Fate::Stored(version)
     }
@@ -172,13 +172,23 @@ impl Answers {
         };
         match self.records.open_aside(&entry.key, &entry.sealed).await {
             Ok((kept, meant)) => Ok((entry.key, kept, meant)),
+            Err(VaultError::Missing) => {
+                self.drop_answer(&entry.key, "answer_deleted", None, name);
+                Err(Fate::Deleted)
+            }
             Err(VaultError::Corrupt(corrupt)) => Err(self.put_aside(&entry.key, name, corrupt.reason())),
             Err(error) => Err(Fate::Waits(error)),
         }
     }
 
     /// An answer that has no place in the store any more is dropped, and it is written down that it was.
-    pub(super) fn drop_answer(&self, key: &ConnectionKey, reason: &'static str, found: Version, name: &EntryName) {
+    pub(super) fn drop_answer(
+        &self,
+        key: &ConnectionKey,
+        reason: &'static str,
+        found: Option<Version>,
+        name: &EntryName,
+    ) {
         tracing::warn!(record = %key, reason, "an answer in the outbox is dropped");
         self.write_down(key, name, AuditResult::Failed, reason, found, Duration::ZERO);
         self.outbox.remove(name);
@@ -196,7 +206,7 @@ impl Answers {
         name: &EntryName,
         result: AuditResult,
         reason: &'static str,
-        version: Version,
+        version: Option<Version>,
         latency: Duration,
     ) {
         let Ok(request_id) = format!("outbox-{name}").parse::<RequestId>() else { return };
@@ -211,7 +221,7 @@ impl Answers {
             result,
             reason,
             latency,
-            record_version: Some(version.0),
+            record_version: version.map(|version| version.0),
             items: None,
         });
     }

@@ -230,7 +230,7 @@ impl Refresher {
 
     fn drop_kept(&self, key: &ConnectionKey, kept: Option<EntryName>, reason: &'static str, found: Version) {
         if let Some((answers, name)) = self.parts.answers.as_ref().zip(kept) {
-            answers.drop_answer(key, reason, found, &name);
+            answers.drop_answer(key, reason, Some(found), &name);
         }
     }
 

@@ -41,6 +41,9 @@ pub struct Loaded {
     pub version: Version,
 }
 
+/// How often what somebody writes during an erasure is erased, too.
+const ERASE_ROUNDS: u32 = 16;
+
 // === impl Records ===
 
 impl Records {
@@ -97,14 +100,21 @@ impl Records {
     ///
     /// [`VaultError::WriteContended`] when somebody else wrote in between.
     pub async fn save(&self, key: &ConnectionKey, expected: Expected, entry: &Entry) -> Result<Version, VaultError> {
-        let version = expected.next();
-        let record = self.record(key, version, entry).await?;
         // Nobody knows a claim better than who makes it, even if nobody ever learns whether it was written.
         self.note_claim(key, entry);
-        let resets = self.floor.resets();
-        self.store.put(&Address::Connection(key.clone()), expected, record).await?;
-        self.floor.wrote(key, Progress { version, generation: entry.generation() }, resets);
-        Ok(version)
+        let mut expected = expected;
+        loop {
+            let version = expected.next();
+            let record = self.record(key, version, entry).await?;
+            let (resets, sealed) = (self.floor.resets(), record.value.clone());
+            self.store.put(&Address::Connection(key.clone()), expected, record).await?;
+            self.floor.wrote(key, Progress { version, generation: entry.generation() }, resets);
+            // An erasure meanwhile has not seen what was not there yet, and this is sealed with a key that is gone.
+            if expected != Expected::Absent || !self.sealer.is_outdated(key, &sealed).await? {
+                return Ok(version);
+            }
+            expected = Expected::Version(version);
+        }
     }
 
     /// Writes an answer of a platform over a record that has gone back in time while the answer was on its way, as the
@@ -169,12 +179,47 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// When the keys are not at hand, or it cannot be trusted.
+    /// When the keys are not at hand, or it cannot be trusted; [`VaultError::Missing`] if the user has been erased since.
     pub async fn open_aside(&self, key: &ConnectionKey, sealed: &[u8]) -> Result<(Connection, Version), VaultError> {
         match self.sealer.open_from_outbox(key, sealed).await? {
             (Entry::Live(connection), meant) => Ok((*connection, meant)),
             (Entry::Deleted(_), _) => Err(CorruptRecord::Content.into()),
         }
+    }
+
+    /// Makes everything of a user unreadable for ever, and puts a tombstone in the place of each connection. Safe to
+    /// repeat. How many records of connections were overwritten.
+    ///
+    /// # Errors
+    ///
+    /// When store or keys are not at hand: then it has to be done again.
+    pub async fn erase(&self, tenant: &TenantId, user: &UserId) -> Result<u64, VaultError> {
+        let at = self.clock.now();
+        let Some(through) = self.sealer.erase(tenant, user, at).await? else { return Ok(0) };
+        let mut erased = 0;
+        for _ in 0..ERASE_ROUNDS {
+            let mut left = self.drawer(tenant, user).await?.connections;
+            left.retain(|(_, stored)| Sealer::generation(stored).is_none_or(|generation| generation <= through));
+            if left.is_empty() {
+                return Ok(erased);
+            }
+            for (platform, stored) in left {
+                let key = ConnectionKey { tenant: tenant.clone(), user: user.clone(), platform };
+                let tombstone = Entry::erased(stored.version, at);
+                match self.save(&key, Expected::Version(stored.version), &tombstone).await {
+                    Ok(_) => erased += 1,
+                    // Written once more with the old key, by somebody who has not seen the new one yet.
+                    Err(VaultError::WriteContended) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Err(VaultError::WriteContended)
+    }
+
+    /// Lets go of keys that have been held for as long as they may be.
+    pub fn sweep(&self) {
+        self.sealer.sweep();
     }
 
     async fn read(&self, key: &ConnectionKey) -> Result<Option<Loaded>, VaultError> {
@@ -276,7 +321,8 @@ fn alarm(record: &impl fmt::Display, error: &VaultError) {
             | CorruptRecord::Commitment
             | CorruptRecord::Tag
             | CorruptRecord::Content
-            | CorruptRecord::KeyMissing => "somebody else writes to the store, or it is damaged",
+            | CorruptRecord::KeyMissing
+            | CorruptRecord::KeyRetired => "somebody else writes to the store, or it is damaged",
         };
         tracing::error!(alarm = "record_corrupt", reason = corrupt.reason(), %record, advice, "a record cannot be trusted");
     }

@@ -12,6 +12,8 @@ mod exporting;
 mod importing;
 mod memory;
 mod restoring;
+#[cfg(all(feature = "dynamodb", feature = "postgres", feature = "redis"))]
+mod rewrapping;
 mod site;
 
 #[cfg(all(feature = "dynamodb", feature = "postgres", feature = "redis"))]

@@ -50,6 +50,7 @@ macro_rules! keeps {
 
 keeps!(local, super::local_subject:
     what_was_generated_decrypts_to_the_same_key,
+    what_is_wrapped_anew_is_the_same_key_in_the_same_place,
     another_context_is_refused,
     a_changed_bit_is_refused,
     another_length_is_refused,
@@ -61,6 +62,7 @@ keeps!(local, super::local_subject:
 
 keeps!(guarded_local, super::guarded_subject:
     what_was_generated_decrypts_to_the_same_key,
+    what_is_wrapped_anew_is_the_same_key_in_the_same_place,
     another_context_is_refused,
     a_changed_bit_is_refused,
     another_length_is_refused,
@@ -75,6 +77,7 @@ keeps!(guarded_local, super::guarded_subject:
 #[cfg(feature = "aws")]
 keeps!(aws_over_moto, super::moto_subject:
     what_was_generated_decrypts_to_the_same_key,
+    what_is_wrapped_anew_is_the_same_key_in_the_same_place,
     another_context_is_refused,
     a_changed_bit_is_refused,
     another_length_is_refused,
@@ -85,7 +88,7 @@ keeps!(aws_over_moto, super::moto_subject:
 );
 
 // Not `a_changed_bit_is_refused` and `another_length_is_refused`: ministack opens what AWS would not. Not
-// `a_blob_of_another_key_is_refused`: it opens that, too. Key states are in [`aws`].
+// `a_blob_of_another_key_is_refused`: it opens that, too. It has no ReEncrypt. Key states are in [`aws`].
 #[cfg(feature = "aws")]
 keeps!(aws_over_ministack, super::ministack_subject:
     what_was_generated_decrypts_to_the_same_key,

@@ -1,16 +1,19 @@
 //! A store, a key service that fails on demand, and everything between them.
 
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use vault_engine::adapters::keys::local::{InProduction, LocalKeys};
 use vault_engine::adapters::store::embedded::EmbeddedStore;
-use vault_engine::adapters::system::{SystemClock, SystemRandom};
+use vault_engine::adapters::system::SystemRandom;
 use vault_engine::domain::connection::{Connection, Entry, Generation, Grant, OriginFingerprint};
 use vault_engine::domain::error::VaultError;
 use vault_engine::domain::id::ConnectionKey;
-use vault_engine::domain::ports::{Address, Expected, Store, Tasks, Version};
+use vault_engine::domain::ports::{Address, Clock, Expected, Index, Store, Tasks, Version};
 use vault_engine::domain::secret::{AccessToken, RefreshToken};
 use vault_engine::domain::time::Timestamp;
 use vault_engine::envelope::{KeyLimits, Sealer, TenantKeys, UserKeys};
@@ -20,9 +23,22 @@ use crate::faulty::FaultyKeys;
 /// One installation: what it is made of, and what it does.
 pub(crate) struct House {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) index: Arc<dyn Index>,
     pub(crate) keys: FaultyKeys,
     pub(crate) sealer: Sealer,
-    _folder: TempDir,
+    pub(crate) clock: Arc<Hands>,
+    folder: TempDir,
+}
+
+/// A clock that is set by hand.
+#[derive(Default)]
+pub(crate) struct Hands(AtomicI64);
+
+/// What one instance has in memory.
+pub(crate) struct Memory {
+    pub(crate) tenants: Arc<TenantKeys>,
+    pub(crate) users: Arc<UserKeys>,
+    pub(crate) sealer: Sealer,
 }
 
 struct Spawn;
@@ -34,34 +50,72 @@ impl Tasks for Spawn {
     }
 }
 
+// === impl Hands ===
+
+impl Hands {
+    pub(crate) fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Hands {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_seconds(1_800_000_000 + self.0.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+// === impl House ===
+
 impl House {
     pub(crate) fn new(limits: KeyLimits) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let environment = "test".parse().unwrap();
-        let local =
-            LocalKeys::open(&folder.path().join("key"), &environment, InProduction::Refuse, Arc::new(SystemRandom));
-        let keys = FaultyKeys::around(Arc::new(local.unwrap()));
-        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&folder.path().join("db")).unwrap());
-        let sealer = Self::sealer(&store, &keys, limits);
-        Self { store, keys, sealer, _folder: folder }
+        let keys = FaultyKeys::around(Arc::new(local_keys(folder.path())));
+        let embedded = Arc::new(EmbeddedStore::open(&folder.path().join("db")).unwrap());
+        let (store, index): (Arc<dyn Store>, Arc<dyn Index>) = (Arc::clone(&embedded) as _, embedded);
+        let clock = Arc::new(Hands::default());
+        let sealer = Self::memory(&store, &keys, &clock, limits).sealer;
+        Self { store, index, keys, sealer, clock, folder }
     }
 
     /// Another instance over the same store and key service, with nothing in memory.
     pub(crate) fn another(&self, limits: KeyLimits) -> Sealer {
-        Self::sealer(&self.store, &self.keys, limits)
+        self.instance(limits).sealer
     }
 
-    fn sealer(store: &Arc<dyn Store>, keys: &FaultyKeys, limits: KeyLimits) -> Sealer {
+    /// The same, all of it.
+    pub(crate) fn instance(&self, limits: KeyLimits) -> Memory {
+        Self::memory(&self.store, &self.keys, &self.clock, limits)
+    }
+
+    /// Another one, that has read the file with the local keys again.
+    pub(crate) fn instance_with_the_keys_of_now(&self) -> Memory {
+        let keys = FaultyKeys::around(Arc::new(local_keys(self.folder.path())));
+        Self::memory(&self.store, &keys, &self.clock, KeyLimits::default())
+    }
+
+    /// Where the local keys are.
+    pub(crate) fn key_file(&self) -> PathBuf {
+        self.folder.path().join("key")
+    }
+
+    fn memory(store: &Arc<dyn Store>, keys: &FaultyKeys, clock: &Arc<Hands>, limits: KeyLimits) -> Memory {
         let environment: vault_engine::domain::id::Environment = "test".parse().unwrap();
         let tenants = Arc::new(TenantKeys::new(
             environment.clone(),
             Arc::clone(store),
             Arc::new(keys.clone()),
-            (Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(Spawn)),
+            (Arc::clone(clock) as _, Arc::new(SystemRandom), Arc::new(Spawn)),
             limits,
         ));
-        let users = UserKeys::new(environment.clone(), tenants, Arc::clone(store), Arc::new(SystemRandom), limits);
-        Sealer::new(environment, Arc::new(users), Arc::new(SystemRandom))
+        let (store, random) = (Arc::clone(store), Arc::new(SystemRandom));
+        let users = UserKeys::new(environment.clone(), Arc::clone(&tenants), store, random, limits);
+        let users = Arc::new(users);
+        let sealer = Sealer::new(environment, Arc::clone(&users), Arc::new(SystemRandom));
+        Memory { tenants, users, sealer }
     }
 
     pub(crate) async fn put(&self, key: &ConnectionKey) {
@@ -73,7 +127,7 @@ impl House {
         self.put_with(&self.another(KeyLimits::default()), key).await;
     }
 
-    async fn put_with(&self, sealer: &Sealer, key: &ConnectionKey) {
+    pub(crate) async fn put_with(&self, sealer: &Sealer, key: &ConnectionKey) {
         let value = sealer.seal(key, Version::FIRST, &entry(key.user.as_str())).await.unwrap();
         self.store.put(&Address::Connection(key.clone()), Expected::Absent, value.into()).await.unwrap();
     }
@@ -89,6 +143,11 @@ impl House {
             Entry::Deleted(_) => panic!("nothing was deleted"),
         }
     }
+}
+
+fn local_keys(folder: &Path) -> LocalKeys {
+    let environment = "test".parse().unwrap();
+    LocalKeys::open(&folder.join("key"), &environment, InProduction::Refuse, Arc::new(SystemRandom)).unwrap()
 }
 
 pub(crate) fn key(tenant: &str, user: &str) -> ConnectionKey {

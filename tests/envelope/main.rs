@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that finds nothing where something must be has failed")]
 
+#[path = "../support/eventually.rs"]
+mod eventually;
 #[path = "../support/faulty.rs"]
 #[expect(dead_code, reason = "shared by several test binaries")]
 mod faulty;
 mod held_keys;
 mod house;
 mod records;
+mod rotation;

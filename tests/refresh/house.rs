@@ -303,6 +303,11 @@ impl Instance {
         }
     }
 
+    /// Everything of the user of a connection is erased: how many records of connections that was.
+    pub(crate) async fn erase(&self, key: &ConnectionKey) -> Result<u64, VaultError> {
+        self.get_token.records.erase(&key.tenant, &key.user).await
+    }
+
     /// It reads the record, for whatever reason.
     pub(crate) async fn sees(&self, key: &ConnectionKey) {
         self.get_token.records.load(key).await.unwrap();

@@ -34,6 +34,7 @@ mod background;
 mod claims;
 mod clocks;
 mod doubt;
+mod erased;
 mod expiry;
 mod house;
 mod late;

@@ -91,6 +91,15 @@ impl KeyProvider for FaultyKeys {
         self.inner.decrypt(&context, wrapped).await
     }
 
+    async fn reencrypt(
+        &self,
+        context: &EncryptionContext,
+        wrapped: &WrappedDataKey,
+    ) -> Result<WrappedDataKey, KeyError> {
+        let context = self.suffer(context).await?;
+        self.inner.reencrypt(&context, wrapped).await
+    }
+
     fn kind(&self) -> &'static str {
         self.inner.kind()
     }

@@ -157,8 +157,14 @@ impl Emulator {
 
 /// The provider under test, connected to this key at this endpoint.
 pub(crate) async fn provider_at(endpoint: &str, key_id: &str) -> AwsKms {
+    provider_with(endpoint, key_id, &[]).await
+}
+
+/// The same, which opens what other keys have wrapped, too.
+pub(crate) async fn provider_with(endpoint: &str, key_id: &str, others: &[&str]) -> AwsKms {
     let settings = AwsKmsSettings {
         key_id: key_id.to_owned(),
+        other_key_ids: others.iter().map(|&key_id| key_id.to_owned()).collect(),
         region: Some(REGION.to_owned()),
         endpoint: Some(endpoint.to_owned()),
     };

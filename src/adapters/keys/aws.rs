@@ -29,6 +29,8 @@ use crate::domain::ports::{DataKey, EncryptionContext, KeyError, KeyFault, KeyPr
 pub struct AwsKmsSettings {
     /// The key: an id, an ARN or an alias. Symmetric, for encryption and decryption.
     pub key_id: String,
+    /// Keys that may have wrapped what is opened, beside that one.
+    pub other_key_ids: Vec<String>,
     /// The region; `None` asks the environment, the profile and the instance, in AWS's usual order.
     pub region: Option<String>,
     /// Another endpoint than the region's own, such as a VPC endpoint.
@@ -39,6 +41,7 @@ pub struct AwsKmsSettings {
 pub struct AwsKms {
     client: Client,
     key_id: String,
+    other_key_ids: Vec<String>,
 }
 
 /// Why AWS KMS cannot be used at all.
@@ -88,6 +91,18 @@ impl AwsKms {
         Self::load(settings, loader).await
     }
 
+    /// Naming the key is not needed to decrypt; without it, any key this identity may use would do.
+    async fn decrypt_with(
+        &self,
+        key_id: &str,
+        context: &EncryptionContext,
+        wrapped: &WrappedDataKey,
+    ) -> Result<DataKey, KeyError> {
+        let request = self.client.decrypt().key_id(key_id).ciphertext_blob(Blob::new(wrapped.0.clone()));
+        let request = pairs(context).into_iter().fold(request, |r, (name, value)| r.encryption_context(name, value));
+        data_key(request.send().await.map_err(key_error)?.plaintext)
+    }
+
     async fn load(settings: AwsKmsSettings, loader: ConfigLoader) -> Result<Self, AwsKmsError> {
         // The SDK's own client obeys `HTTP(S)_PROXY`, and then whoever sets a variable stands between us and KMS. One
         // that is built by hand has no proxy.
@@ -112,7 +127,8 @@ impl AwsKms {
         if config.region().is_none() {
             return Err(AwsKmsError::NoRegion);
         }
-        Ok(Self { client: Client::new(&config), key_id: settings.key_id })
+        let AwsKmsSettings { key_id, other_key_ids, .. } = settings;
+        Ok(Self { client: Client::new(&config), key_id, other_key_ids })
     }
 }
 
@@ -130,10 +146,35 @@ impl KeyProvider for AwsKms {
 
     async fn decrypt(&self, context: &EncryptionContext, wrapped: &WrappedDataKey) -> Result<DataKey, KeyError> {
         check_size(wrapped)?;
-        // Naming the key is not needed to decrypt; without it, any key this identity may use would do.
-        let request = self.client.decrypt().key_id(&self.key_id).ciphertext_blob(Blob::new(wrapped.0.clone()));
-        let request = pairs(context).into_iter().fold(request, |r, (name, value)| r.encryption_context(name, value));
-        data_key(request.send().await.map_err(key_error)?.plaintext)
+        let first = self.decrypt_with(&self.key_id, context, wrapped).await;
+        if !matches!(first, Err(KeyError::Refused(_))) {
+            return first;
+        }
+        for other in &self.other_key_ids {
+            match self.decrypt_with(other, context, wrapped).await {
+                Err(KeyError::Refused(_)) => {}
+                answer => return answer,
+            }
+        }
+        first
+    }
+
+    async fn reencrypt(
+        &self,
+        context: &EncryptionContext,
+        wrapped: &WrappedDataKey,
+    ) -> Result<WrappedDataKey, KeyError> {
+        check_size(wrapped)?;
+        // The blob itself says which key it is under; the key in the clear does not leave KMS.
+        let request = self.client.re_encrypt().destination_key_id(&self.key_id);
+        let request = request.ciphertext_blob(Blob::new(wrapped.0.clone()));
+        let request = pairs(context).into_iter().fold(request, |request, (name, value)| {
+            request.source_encryption_context(name, value.clone()).destination_encryption_context(name, value)
+        });
+        let answer = request.send().await.map_err(key_error)?;
+        let wrapped = WrappedDataKey(answer.ciphertext_blob.ok_or_else(unreadable)?.into_inner());
+        check_size(&wrapped)?;
+        Ok(wrapped)
     }
 
     fn kind(&self) -> &'static str {

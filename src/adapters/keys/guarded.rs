@@ -148,6 +148,14 @@ impl<P: KeyProvider> KeyProvider for Guarded<P> {
         self.call(self.inner.decrypt(context, wrapped)).await
     }
 
+    async fn reencrypt(
+        &self,
+        context: &EncryptionContext,
+        wrapped: &WrappedDataKey,
+    ) -> Result<WrappedDataKey, KeyError> {
+        self.call(self.inner.reencrypt(context, wrapped)).await
+    }
+
     fn kind(&self) -> &'static str {
         self.inner.kind()
     }

@@ -35,6 +35,8 @@ pub struct WrappedDataKey(pub Vec<u8>);
 /// - Two generated keys are never equal.
 /// - A key that was disabled, scheduled for deletion or forbidden is [`KeyError::Refused`]; a service that is down,
 ///   slow or throttling is [`KeyError::Unavailable`].
+/// - `reencrypt` of what `generate_data_key` returned, under the same context, wraps the same key under the key the service
+///   is configured with now, whichever it was wrapped under before.
 /// - A data key that does not have 32 bytes is refused.
 /// - Every call ends within 10 seconds.
 #[async_trait]
@@ -52,6 +54,17 @@ pub trait KeyProvider: Send + Sync {
     ///
     /// As [`KeyError`] says.
     async fn decrypt(&self, context: &EncryptionContext, wrapped: &WrappedDataKey) -> Result<DataKey, KeyError>;
+
+    /// Wraps a data key anew.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyError`] says.
+    async fn reencrypt(
+        &self,
+        context: &EncryptionContext,
+        wrapped: &WrappedDataKey,
+    ) -> Result<WrappedDataKey, KeyError>;
 
     /// What it is, for logs: `local`, `aws`.
     fn kind(&self) -> &'static str;

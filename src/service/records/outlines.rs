@@ -107,10 +107,12 @@ impl Records {
             return Ok(None);
         };
         let fingerprint = self.recollection.fingerprint(stored);
-        let remembered = self.recollection.of(key, stored, fingerprint);
+        // Whoever may not have the key any more is told nothing.
+        let remembered = match self.recollection.of(key, stored, fingerprint) {
+            Some(known) if self.sealer.has_key(key, stored, drawer).await? => Some(known),
+            Some(_) | None => None,
+        };
         let known = if let Some(known) = &remembered {
-            // Whoever may not have the key any more is told nothing.
-            self.sealer.ensure_key(key, stored, drawer).await?;
             known.clone()
         } else {
             let entry = self.sealer.open(key, stored, Some(drawer)).await?;

@@ -17,8 +17,8 @@ const GRACIOUS_RECORDS: usize = 30;
 const GRACIOUS_CALLERS: usize = 10;
 
 pub(super) async fn before_a_strict_judge(setting: Setting) -> Report {
-    let ((records, callers, _), modesty) = (setting.size.crowd, setting.kind.modesty);
-    crowd(setting, judge::strict().await, records / modesty, callers / modesty).await
+    let (records, callers, _) = setting.size.crowd;
+    crowd(setting, judge::strict().await, records, callers).await
 }
 
 pub(super) async fn before_a_gracious_judge(setting: Setting) -> Report {
@@ -33,7 +33,8 @@ async fn crowd(setting: Setting, judge: Box<dyn Judge>, records: usize, callers_
     setting.tell(&format!("{records} records have expired"));
     let users: Vec<String> = grants.into_iter().map(|(user, _)| user).collect();
     let crowd = callers_each * callers.len();
-    let visits = setting.size.crowd.2.min(records);
+    // Those who stand at one instance see every record among them, however few each of them visits.
+    let visits = (setting.size.crowd.2 / setting.kind.modesty).clamp(records.div_ceil(callers_each), records);
 
     // Who stands at different instances sets out from the same record, so that they meet there at the same time.
     let visitors = (0..crowd).map(|n| {

@@ -7,7 +7,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use vault_engine::domain::ports::{KeyProvider as _, WrappedDataKey};
 
-use super::kms::{Emulator, KmsServer, free_port, provider_at};
+use super::kms::{Emulator, KmsServer, free_port, provider_at, provider_with};
 use super::{Answer, answer, context};
 use crate::canned_aws::CannedAws;
 
@@ -65,6 +65,23 @@ async fn an_alias_names_a_key() {
     let (key, wrapped) = server.provider(&alias).await.generate_data_key(&place).await.unwrap();
 
     assert_eq!(*server.provider(&key_id).await.decrypt(&place, &wrapped).await.unwrap(), *key);
+}
+
+#[tokio::test]
+async fn a_key_is_replaced_while_both_open() {
+    let server = KmsServer::shared(Emulator::Moto).await;
+    let (old, new) = (server.create_key().await, server.create_key().await);
+    let place = context("prod", "acme", 1);
+    let (key, wrapped) = server.provider(&old).await.generate_data_key(&place).await.unwrap();
+    let both = provider_with(server.endpoint(), &new, &[&old]).await;
+
+    let rewrapped = both.reencrypt(&place, &wrapped).await.unwrap();
+
+    assert_ne!(rewrapped, wrapped);
+    assert_eq!(*server.provider(&new).await.decrypt(&place, &rewrapped).await.unwrap(), *key);
+    assert_eq!(*both.decrypt(&place, &wrapped).await.unwrap(), *key);
+    let elsewhere = answer(both.reencrypt(&context("prod", "other", 1), &wrapped).await);
+    assert_eq!(elsewhere, Answer::Refused("invalid_ciphertext"));
 }
 
 /// Each error of the KMS API reference, as it comes over the wire, and what the vault takes it for. Time is paused, so

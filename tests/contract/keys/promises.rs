@@ -17,6 +17,22 @@ pub(super) async fn what_was_generated_decrypts_to_the_same_key(subject: &Subjec
     }
 }
 
+pub(super) async fn what_is_wrapped_anew_is_the_same_key_in_the_same_place(subject: &Subject) {
+    let place = context("prod", "acme", 1);
+    let (key, wrapped) = subject.keys.generate_data_key(&place).await.unwrap();
+
+    let anew = subject.keys.reencrypt(&place, &wrapped).await.unwrap();
+
+    assert_ne!(anew, wrapped);
+    assert_eq!(*subject.keys.decrypt(&place, &anew).await.unwrap(), *key);
+    for there in [context("prod", "acme", 2), context("prod", "other", 1)] {
+        let got = answer(subject.keys.decrypt(&there, &anew).await);
+        assert_eq!(got, Answer::Refused("invalid_ciphertext"), "{there:?}");
+        let got = answer(subject.keys.reencrypt(&there, &wrapped).await);
+        assert_eq!(got, Answer::Refused("invalid_ciphertext"), "{there:?}");
+    }
+}
+
 pub(super) async fn another_context_is_refused(subject: &Subject) {
     let place = context("prod", "acme", 1);
     let (_, wrapped) = subject.keys.generate_data_key(&place).await.unwrap();

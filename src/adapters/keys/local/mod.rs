@@ -119,6 +119,15 @@ impl KeyProvider for LocalKeys {
         self.unwrap(context, wrapped).map_err(KeyError::Refused)
     }
 
+    async fn reencrypt(
+        &self,
+        context: &EncryptionContext,
+        wrapped: &WrappedDataKey,
+    ) -> Result<WrappedDataKey, KeyError> {
+        let key = self.unwrap(context, wrapped).map_err(KeyError::Refused)?;
+        Ok(self.wrap(context, &key))
+    }
+
     fn kind(&self) -> &'static str {
         "local"
     }
