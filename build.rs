@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn generate_protobuf() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    let public = protox::compile(["vault/v1/token_vault.proto"], ["proto"])?;
+    let public = protox::compile(["vault/v1/token_vault.proto", "vault/v1/admin.proto"], ["proto"])?;
     std::fs::write(out.join("vault.v1.fds"), public.encode_to_vec())?;
     // The command line reads and prints messages as JSON.
     let parsed = "#[derive(serde::Deserialize)] #[serde(default, deny_unknown_fields)]";
@@ -38,16 +38,36 @@ fn generate_protobuf() -> Result<(), Box<dyn Error>> {
         .type_attribute("vault.v1.SnapshotEnd", printed)
         .type_attribute("vault.v1.Heartbeat", printed)
         .type_attribute("vault.v1.DeleteTokenResponse", printed)
+        .type_attribute("vault.v1.Tenant", printed)
+        .type_attribute("vault.v1.Engine", printed)
+        .type_attribute("vault.v1.Policy", printed)
+        .type_attribute("vault.v1.Rule", printed)
+        .type_attribute("vault.v1.Limits", printed)
+        .type_attribute("vault.v1.Key", printed)
+        .type_attribute("vault.v1.CheckAccessResponse", printed)
+        .type_attribute("vault.v1.Policy", parsed)
+        .type_attribute("vault.v1.Rule", parsed)
         // Messages with secrets in them have a Debug written by hand.
-        .skip_debug(["vault.v1.StoreTokenRequest", "vault.v1.GetTokenResponse"])
+        .skip_debug([
+            "vault.v1.StoreTokenRequest",
+            "vault.v1.GetTokenResponse",
+            "vault.v1.CreateKeyResponse",
+            "vault.v1.RotateKeyResponse",
+        ])
         .codec_path("crate::pb::Codec")
         .compile_fds(public)?;
     // What is inside a record has no Debug at all, and no service.
-    let stored = protox::compile(["vault/store/v1/record.proto"], ["proto"])?;
+    let stored = protox::compile(["vault/store/v1/record.proto", "vault/store/v1/registry.proto"], ["proto"])?;
     tonic_prost_build::configure()
         .build_client(false)
         .build_server(false)
-        .skip_debug(["vault.store.v1.ConnectionRecord", "vault.store.v1.TokenGrant"])
+        .skip_debug([
+            "vault.store.v1.ConnectionRecord",
+            "vault.store.v1.TokenGrant",
+            "vault.store.v1.RegistryKey",
+            "vault.store.v1.RegistryEngine",
+            "vault.store.v1.Registry",
+        ])
         .compile_fds(stored)?;
     Ok(())
 }

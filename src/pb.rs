@@ -63,6 +63,18 @@ impl std::fmt::Debug for vault_v1::StoreTokenRequest {
     }
 }
 
+impl std::fmt::Debug for vault_v1::CreateKeyResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreateKeyResponse").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for vault_v1::RotateKeyResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RotateKeyResponse").finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for vault_v1::GetTokenResponse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GetTokenResponse").finish_non_exhaustive()

@@ -1,20 +1,64 @@
 //! What is known about an engine.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::engine_key::KeyVerifier;
+use super::meter::Meter;
 use crate::domain::id::{EngineId, TenantId};
-use crate::domain::method::Action;
+use crate::domain::limits::Limits;
+use crate::domain::policy::Policy;
+use crate::domain::registry::Principal;
+use crate::domain::time::Timestamp;
 
 /// An engine that may call.
 #[derive(Debug)]
 pub struct Engine {
     /// Its id.
     pub id: EngineId,
+    /// In whose registry it is; `None`: it is in the configuration.
+    pub home: Option<TenantId>,
+    /// Which engine of this id this is: one that was deleted and made again is another.
+    pub incarnation: u64,
+    /// Whether it was switched off.
+    pub disabled: bool,
     /// What it may do; everything else is denied.
-    pub actions: BTreeSet<Action>,
-    /// The tenants it acts for; all others are denied.
-    pub tenants: Vec<TenantId>,
+    pub policy: Arc<Policy>,
+    /// How much of it.
+    pub limits: Limits,
     /// The keys it may present; more than one while they are being replaced.
-    pub keys: Vec<KeyVerifier>,
+    pub keys: Vec<HeldKey>,
+}
+
+/// A key of an engine.
+#[derive(Clone, Debug)]
+pub struct HeldKey {
+    /// What it is recognised by.
+    pub verifier: KeyVerifier,
+    /// When it ends; `None`: it does not.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it was revoked.
+    pub revoked: bool,
+}
+
+/// An engine with what is counted about it, which outlives changes to the engine.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) engine: Arc<Engine>,
+    pub(super) meter: Arc<Meter>,
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// An engine of the configuration.
+    #[must_use]
+    pub fn configured(id: EngineId, policy: Policy, limits: Limits, keys: Vec<KeyVerifier>) -> Self {
+        let key = |verifier| HeldKey { verifier, expires_at: None, revoked: false };
+        let keys = keys.into_iter().map(key).collect();
+        Self { id, home: None, incarnation: 0, disabled: false, policy: Arc::new(policy), limits, keys }
+    }
+
+    pub(super) fn principal(&self) -> Principal {
+        Principal { home: self.home.clone(), engine: self.id.clone(), incarnation: self.incarnation }
+    }
 }

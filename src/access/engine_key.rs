@@ -70,6 +70,18 @@ impl EngineKey {
         &self.id
     }
 
+    /// Whether a text can be the public part of a key.
+    #[must_use]
+    pub fn is_id(text: &str) -> bool {
+        text.len() == ID_LENGTH && text.bytes().all(is_crockford)
+    }
+
+    /// How the key with this public part begins: what people recognise it by.
+    #[must_use]
+    pub fn display_prefix(id: &str) -> String {
+        format!("{PREFIX}{id}")
+    }
+
     /// The whole key, leaving its wrapper.
     #[must_use]
     pub fn expose(&self) -> String {

@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::admin::{AdminDoor, Administration, Command};
 use super::caller::{Caller, Credentials};
 use super::deadline::Deadline;
 use super::doors::Door;
+use super::meter::Exceeded;
 use super::record::Record;
-use super::refusal::Refusal;
+use super::refusal::{NotPermitted, Refusal};
 use super::registry::{NotVerified, Registry};
 use super::watch::WatchedCall;
 use crate::domain::audit::AuditResult;
 use crate::domain::error::VaultError;
-use crate::domain::id::ConnectionKey;
-use crate::domain::id::RequestId;
+use crate::domain::id::{ConnectionKey, RequestId, TenantId, UserId};
 use crate::domain::method::Method;
 use crate::domain::ports::{AuditSink, AuditUnavailable, Clock, StoreError};
 use crate::service::{
@@ -27,7 +28,7 @@ use crate::service::{
 /// Lets callers through to the use cases, or not.
 pub struct Guard {
     /// Who may call.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// Where every call is written down.
     pub audit: Arc<dyn AuditSink>,
     /// When.
@@ -46,6 +47,8 @@ pub struct Guard {
     pub watch_status: WatchStatus,
     /// What may be called.
     pub delete_token: DeleteToken,
+    /// What may be called.
+    pub administration: Administration,
 }
 
 /// A call at the door.
@@ -153,14 +156,16 @@ impl Guard {
     ) -> Result<WatchedCall, Refusal> {
         let (mut end, caller) = (call.record.of_the_end(), call.caller.clone());
         call.deadline = call.deadline.of_an_opening();
+        let mut tenant = TenantId::default_tenant();
         let opened = self
             .pass(call, &self.watch_status, |caller| {
                 let query = read(caller)?;
                 end.subject = WatchStatus::subject(&query);
+                tenant = query.tenant.clone();
                 Ok(query)
             })
             .await;
-        opened.map(|watching| WatchedCall::new(Arc::clone(self), caller, watching, end))
+        opened.map(|watching| WatchedCall::new(Arc::clone(self), (caller, tenant), watching, end))
     }
 
     /// Deletes tokens.
@@ -176,22 +181,41 @@ impl Guard {
         self.pass(call, &self.delete_token, read).await
     }
 
+    /// Changes who may call, or tells who may.
+    ///
+    /// # Errors
+    ///
+    /// As [`Refusal`] says.
+    pub async fn administer<C: Command>(
+        &self,
+        call: Call,
+        read: impl FnOnce(&Caller) -> Result<C, Refusal> + Send,
+    ) -> Result<C::Answer, Refusal> {
+        let door = AdminDoor::of(&self.administration, call.caller.clone());
+        self.pass(call, &door, read).await
+    }
+
     /// Finds out who calls, before anything of the request is read. Whoever is nobody gets one answer, whatever is
     /// wrong.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Unauthenticated`].
+    /// [`Refusal::Unauthenticated`]; [`Refusal::RateLimited`] for somebody who calls too often.
     pub fn admit(&self, arrival: Arrival) -> Result<Call, Refusal> {
         let Arrival { request, method, peer, credentials, time_limit } = arrival;
         let mut record = Record::begin(&self.audit, self.clock.now(), request, method, peer);
         let verified = match &credentials {
-            Some(credentials) => self.registry.verify(credentials).map_err(NotVerified::reason),
+            Some(credentials) => self.registry.verify(credentials, self.clock.now()).map_err(NotVerified::reason),
             None => Err("malformed_credentials"),
         };
         match verified {
             Ok(caller) => {
                 record.known_as(&caller);
+                if let Err(refusal) = self.count_call(&caller) {
+                    // Not waited for either: whoever calls too often must not fill the queue of the disk.
+                    record.post(refusal.audit_result(), refusal.reason());
+                    return Err(refusal);
+                }
                 Ok(Call { caller, record, deadline: Deadline::of_a_call(time_limit) })
             }
             Err(reason) => {
@@ -202,7 +226,34 @@ impl Guard {
         }
     }
 
-    async fn pass<D: Door>(
+    fn count_call(&self, caller: &Caller) -> Result<(), Refusal> {
+        let counted = caller.count_call(self.clock.monotonic());
+        counted.map_err(|Exceeded { retry_after, is_news }| {
+            if is_news {
+                tracing::warn!(engine = %caller.principal(), "an engine calls more often than it may");
+            }
+            Refusal::RateLimited { retry_after }
+        })
+    }
+
+    fn count_user(&self, caller: &Caller, tenant: &TenantId, user: &UserId) -> Result<(), Refusal> {
+        let counted = caller.count_user(tenant, user, self.clock.monotonic());
+        counted.map_err(|Exceeded { retry_after, is_news }| {
+            if is_news {
+                let advice = "find out why, and disable the engine if it was not meant to: its key may be stolen";
+                tracing::error!(
+                    alarm = "user_quota_exceeded",
+                    engine = %caller.principal(),
+                    key = caller.key_id(),
+                    advice,
+                    "an engine has asked for the tokens of as many users as it may within an hour"
+                );
+            }
+            Refusal::UserQuota { retry_after }
+        })
+    }
+
+    pub(super) async fn pass<D: Door>(
         &self,
         call: Call,
         door: &D,
@@ -233,15 +284,26 @@ impl Guard {
         record: &mut Record,
     ) -> Result<D::Answer, Refusal> {
         if !caller.may(D::METHOD.action()) {
-            return Err(Refusal::NotPermitted);
+            return Err(Refusal::NotPermitted(NotPermitted::Policy));
         }
         let query = read(caller)?;
         record.about(D::subject(&query));
+        let tenant = D::tenant(&query);
+        let permits = caller.permits(D::METHOD.action(), tenant);
+        if !D::is_permitted(&query, &permits) {
+            return Err(Refusal::NotPermitted(NotPermitted::Policy));
+        }
+        if !D::METHOD.is_admin() {
+            self.registry.serves(caller.known(), tenant).map_err(Refusal::NotPermitted)?;
+        }
+        if let Some(user) = D::token_of(&query) {
+            self.count_user(caller, tenant, user)?;
+        }
         if !self.audit.is_writable() {
             // The line about this refusal is the attempt that finds out when the trail can be written again.
             return Err(VaultError::from(AuditUnavailable).into());
         }
-        Ok(door.run(query).await?)
+        door.run(query, &permits).await
     }
 }
 

@@ -22,9 +22,9 @@ use crate::config::{Config, KmsConfig, StoreConfig};
 use crate::domain::catalog::Catalog;
 use crate::domain::id::Environment;
 use crate::domain::ports::{Clock, Index, KeyProvider, Random, Store, Tasks};
-use crate::envelope::{EpochSeal, KeyLimits, Sealer, TenantKeys, UserKeys};
+use crate::envelope::{DocumentSeal, EpochSeal, KeyLimits, Sealer, TenantKeys, Tickets, UserKeys};
 use crate::lifecycle::Lifecycle;
-use crate::service::{Epochs, Records};
+use crate::service::{Epochs, Records, Registrar};
 
 /// What engine keys are peppered with is derived for this purpose.
 const ENGINE_KEYS: &str = "engine keys";
@@ -127,6 +127,24 @@ impl Foundation {
     pub fn epochs(&self, environment: &Environment) -> Arc<Epochs> {
         let seal = EpochSeal::new(environment.clone(), Arc::clone(&self.tenant_keys), Arc::new(SystemRandom));
         Arc::new(Epochs::new(Arc::clone(&self.store), seal))
+    }
+
+    /// The registries in the store.
+    ///
+    /// # Errors
+    ///
+    /// When the epoch of the store cannot be read.
+    pub async fn registrar(
+        &self,
+        environment: &Environment,
+        tickets: &Arc<Tickets>,
+    ) -> Result<Arc<Registrar>, StartError> {
+        let seal = DocumentSeal::new(environment.clone(), Arc::clone(&self.tenant_keys), Arc::new(SystemRandom));
+        // Its own: whoever notices that the store was set back forgets what they have seen, each once.
+        let epochs = self.epochs(environment);
+        epochs.learn().await.map_err(StartError::Epoch)?;
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        Ok(Arc::new(Registrar::new(store, seal, Arc::clone(tickets), epochs, clock)))
     }
 
     /// The connections in the store.

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod foundation;
+mod init;
 mod outbox;
 mod start_error;
 mod stores;
@@ -12,10 +13,12 @@ use std::time::Duration;
 
 pub use self::bulk::{OperatorTrail, SealedStore, importer, restorer};
 pub use self::foundation::Foundation;
+pub use self::init::init;
 pub use self::outbox::{answers, open_outbox, take_over_outbox};
 pub use self::start_error::StartError;
 pub use self::stores::{Migration, migrate};
-use crate::access::{Engine, EngineKey, Guard, KeyVerifier, Pepper, Registry};
+use crate::access::admin::Administration;
+use crate::access::{Engine, EngineKey, Guard, KeyVerifier, Pepper, Registry, RegistryFollower};
 use crate::adapters::audit::{AuditLog, Target};
 use crate::adapters::oauth::{HttpTokenEndpoint, OutboundSettings};
 use crate::adapters::profiles::Profiles;
@@ -27,8 +30,8 @@ use crate::envelope::{KeyLimits, Tickets};
 use crate::lifecycle::Lifecycle;
 use crate::refresher::{BackgroundSettings, RefreshSettings, Refresher, RefresherParts, Scheduler};
 use crate::service::{
-    BatchGetStatus, DeleteToken, GetStatus, GetToken, ListTokens, Records, StoreToken, WatchLimits, WatchParts,
-    WatchStatus,
+    BatchGetStatus, DeleteToken, GetStatus, GetToken, ListTokens, Records, Registrar, StoreToken, WatchLimits,
+    WatchParts, WatchStatus,
 };
 
 /// A vault that is ready to serve.
@@ -83,30 +86,26 @@ impl App {
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
         let epochs = foundation.epochs(&config.environment);
         epochs.learn().await.map_err(StartError::Epoch)?;
-        let registry = registry(&config.engines, made, foundation.pepper().await?)?;
-        let endpoint = HttpTokenEndpoint::new(
-            &OutboundSettings {
-                url_policy: config.outbound.url_policy(),
-                allowed_hosts: config.outbound.allowed_hosts.iter().cloned().collect(),
-                extra_ca_file: None,
-            },
-            Arc::clone(&clock),
-        )?;
+        let registry = Arc::new(registry(&config.engines, made, foundation.pepper().await?)?);
+        let endpoint = token_endpoint(&config, &clock)?;
+        let registry_refresh = config.registry.enabled.then_some(config.registry.refresh);
         let refresh = refresh_settings(&config);
         let background = config.refresh.background;
-        let watch = WatchLimits {
-            streams: config.watch.streams,
-            streams_per_engine: config.watch.streams_per_engine,
-            slow_reader: config.watch.slow_reader,
-            heartbeat: config.watch.heartbeat,
-            ..WatchLimits::default()
-        };
+        let watch = watch_limits(&config);
         let environment = config.environment.clone();
         let tends_outbox = config.outbox.enabled;
         let outbox = open_outbox(&config.outbox)?;
         let catalog = Arc::new(catalog(config)?);
         let tickets = Tickets::new(environment.clone(), Arc::clone(&foundation.tenant_keys), Arc::clone(&random));
         let tickets = Arc::new(tickets);
+        let registrar = match registry_refresh {
+            Some(refresh) => {
+                let registrar = foundation.registrar(&environment, &tickets).await?;
+                keep_up(&registry, &registrar, refresh, lifecycle).await?;
+                Some(registrar)
+            }
+            None => None,
+        };
         let records = foundation.records(&environment, &catalog, KeyLimits::default());
         let records = Arc::new(records.noticing(epochs));
         let answers = outbox.map(|outbox| answers(&records, outbox, Arc::clone(&audit) as _));
@@ -129,7 +128,7 @@ impl App {
                 endpoint: Arc::new(endpoint),
                 audit: Arc::clone(&audit) as _,
                 clock: Arc::clone(&clock),
-                random,
+                random: Arc::clone(&random),
                 tasks: Arc::new(lifecycle.clone()),
                 answers,
             },
@@ -144,8 +143,11 @@ impl App {
         }
         let get_status =
             || GetStatus { records: Arc::clone(&records), catalog: Arc::clone(&catalog), clock: Arc::clone(&clock) };
+        let administration =
+            Administration { registrar, registry: Arc::clone(&registry), clock: Arc::clone(&clock), random };
         let guard = Guard {
             registry,
+            administration,
             audit,
             clock: Arc::clone(&clock),
             store_token: StoreToken {
@@ -173,6 +175,40 @@ impl App {
         };
         let kinds = (foundation.store.kind(), foundation.keys_kind);
         Ok(Self { guard: Arc::new(guard), catalog, notes: foundation.notes, kinds })
+    }
+}
+
+/// Looks who may call, once before anybody does, and from then on until the process is asked to stop.
+async fn keep_up(
+    registry: &Arc<Registry>,
+    registrar: &Arc<Registrar>,
+    refresh: Duration,
+    lifecycle: &Lifecycle,
+) -> Result<(), StartError> {
+    let (registry, registrar) = (Arc::clone(registry), Arc::clone(registrar));
+    let follower = RegistryFollower { registry, registrar, refresh };
+    follower.look().await.map_err(StartError::Registry)?;
+    let stop = lifecycle.clone();
+    lifecycle.spawn("registry", Box::pin(async move { follower.run(stop.drained()).await }));
+    Ok(())
+}
+
+fn token_endpoint(config: &Config, clock: &Arc<dyn Clock>) -> Result<HttpTokenEndpoint, StartError> {
+    let settings = OutboundSettings {
+        url_policy: config.outbound.url_policy(),
+        allowed_hosts: config.outbound.allowed_hosts.iter().cloned().collect(),
+        extra_ca_file: None,
+    };
+    Ok(HttpTokenEndpoint::new(&settings, Arc::clone(clock))?)
+}
+
+fn watch_limits(config: &Config) -> WatchLimits {
+    WatchLimits {
+        streams: config.watch.streams,
+        streams_per_engine: config.watch.streams_per_engine,
+        slow_reader: config.watch.slow_reader,
+        heartbeat: config.watch.heartbeat,
+        ..WatchLimits::default()
     }
 }
 
@@ -273,11 +309,8 @@ pub fn catalog(config: Config) -> Result<Catalog, StartError> {
 }
 
 fn registry(engines: &[EngineConfig], made: &[MadeEngine], pepper: Pepper) -> Result<Registry, StartError> {
-    let engine = |config: &EngineConfig, keys: Vec<KeyVerifier>| Engine {
-        id: config.id.clone(),
-        actions: config.actions.clone(),
-        tenants: config.tenants.iter().cloned().collect(),
-        keys,
+    let engine = |config: &EngineConfig, keys: Vec<KeyVerifier>| {
+        Engine::configured(config.id.clone(), config.policy.clone(), config.limits, keys)
     };
     let mut known = Vec::with_capacity(engines.len() + made.len());
     for config in engines {

@@ -72,6 +72,15 @@ pub enum StartError {
     /// The epoch of the store cannot be read.
     #[error("the epoch of the store cannot be read ({})", .0.reason())]
     Epoch(#[source] VaultError),
+    /// The registry of engines cannot be read.
+    #[error("who may call cannot be looked up ({})", .0.reason())]
+    Registry(#[source] VaultError),
+    /// There is somebody who may administer already.
+    #[error(
+        "there is an engine already that may make keys: use its key; if that is lost, `--again` revokes it and makes a \
+         new one"
+    )]
+    Initialised,
     /// Redis cannot be used.
     #[cfg(feature = "redis")]
     #[error("the store cannot be used")]

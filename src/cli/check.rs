@@ -18,7 +18,11 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let ok = |what: &str, detail: String| output::say(format!("{} {what:<14} {detail}", output::green("ok")));
     ok("configuration", format!("environment `{}`, {} engines", config.environment, config.engines.len()));
     if config.engines.is_empty() {
-        output::note("   nobody may call: add `engines`, with keys from `vault-engine key generate`");
+        output::note(if config.registry.enabled {
+            "   only engines of the registry may call; the first is made by `vault-engine init`"
+        } else {
+            "   nobody may call: add `engines`, with keys from `vault-engine key generate`"
+        });
     }
     let foundation = Foundation::lay(&config, &Lifecycle::default()).await?;
     ok("store", foundation.store.kind().to_owned());

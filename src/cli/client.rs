@@ -9,6 +9,7 @@ use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
 use super::Failure;
+use crate::pb::vault_v1::admin_client::AdminClient;
 use crate::pb::vault_v1::token_vault_client::TokenVaultClient;
 
 /// Which vault to ask, and as whom.
@@ -31,6 +32,7 @@ pub(super) struct ClientArgs {
 /// A connection to a vault.
 pub(super) struct Client {
     pub(super) vault: TokenVaultClient<Channel>,
+    pub(super) admin: AdminClient<Channel>,
     engine: MetadataValue<Ascii>,
     key: MetadataValue<Ascii>,
 }
@@ -72,7 +74,8 @@ impl Client {
         // Never into a header compression table.
         key.set_sensitive(true);
         let engine = engine.parse().map_err(|_| "the engine id is not one: it has odd characters")?;
-        Ok(Self { vault: TokenVaultClient::new(channel), engine, key })
+        let (vault, admin) = (TokenVaultClient::new(channel.clone()), AdminClient::new(channel));
+        Ok(Self { vault, admin, engine, key })
     }
 
     /// A request with credentials.

@@ -1,6 +1,6 @@
 //! `vault-engine dev`: the same service with everything made on the spot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -97,12 +97,7 @@ fn engines(configured: &[EngineConfig], mut keys: BTreeMap<String, EngineKey>) -
 
 /// An engine with a key at hand.
 pub(super) fn made_engine(name: &str, actions: &[Action], key: EngineKey) -> Result<MadeEngine, Failure> {
-    let config = EngineConfig {
-        id: name.parse()?,
-        actions: actions.iter().copied().collect(),
-        tenants: BTreeSet::from([TenantId::default_tenant()]),
-        keys: Vec::new(),
-    };
+    let config = EngineConfig::allowing(name.parse()?, actions.iter().copied(), [TenantId::default_tenant()]);
     Ok(MadeEngine { config, key })
 }
 

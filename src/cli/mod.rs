@@ -1,5 +1,6 @@
 //! The command line: one file per command. Parsing arguments and talking to people lives here, and nothing else does.
 
+mod admin;
 mod check;
 mod client;
 mod demo;
@@ -7,6 +8,7 @@ mod dev;
 mod erase;
 mod export;
 mod import;
+mod init;
 mod key;
 mod kms;
 mod migrate;
@@ -47,7 +49,12 @@ enum Command {
     Check(check::Args),
     /// Give the store the schema this binary needs; once before the first start, and after each update
     Migrate(migrate::Args),
-    /// Keys of engines
+    /// Make the first engine that may administer others, and print its key
+    Init(init::Args),
+    /// Tenants, engines and keys of a running vault
+    #[command(subcommand)]
+    Admin(admin::Command),
+    /// Keys of engines in the configuration
     #[command(subcommand)]
     Key(key::Command),
     /// Keys of tenants: rotated, moved under, retired
@@ -121,6 +128,8 @@ impl Cli {
             Command::Demo => demo::run().await,
             Command::Check(args) => check::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
+            Command::Init(args) => init::run(args).await,
+            Command::Admin(command) => admin::run(command).await,
             Command::Key(command) => key::run(command).await,
             Command::Kms(command) => kms::run(command).await,
             Command::Erase(args) => erase::run(args).await,

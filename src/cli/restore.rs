@@ -147,6 +147,7 @@ fn line(address: &Address, stays: &str) -> Option<String> {
         Address::Connection(key) => Some(format!("{key} {stays}")),
         Address::UserKey { tenant, user, .. } => Some(format!("the key of {tenant}/{user} {stays}")),
         Address::TenantKeyring { tenant } => Some(format!("the keys of {tenant} {stays}")),
+        Address::Document { tenant, name } => Some(format!("the {} of {tenant} {stays}", name.as_str())),
         Address::Lease { .. } | Address::Epoch => None,
     }
 }

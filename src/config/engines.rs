@@ -2,19 +2,22 @@
 
 use std::collections::BTreeSet;
 
+use super::engine_policy;
 use crate::document::{Mismatch, Node, Section};
 use crate::domain::id::{EngineId, TenantId};
+use crate::domain::limits::Limits;
 use crate::domain::method::Action;
+use crate::domain::policy::{Named, Policy};
 
 /// A service that may call.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
     /// Its id.
     pub id: EngineId,
-    /// What it may do.
-    pub actions: BTreeSet<Action>,
-    /// For which tenants.
-    pub tenants: BTreeSet<TenantId>,
+    /// What it may do, for which tenants.
+    pub policy: Policy,
+    /// How much of it.
+    pub limits: Limits,
     /// The keys it may prove itself with.
     pub keys: Vec<EngineKeyConfig>,
 }
@@ -31,16 +34,29 @@ pub struct EngineKeyConfig {
 /// How every engine key begins: somebody may have pasted the key where its verifier belongs.
 const KEY_PREFIX: &str = "tvk1_";
 
+// === impl EngineConfig ===
+
+impl EngineConfig {
+    /// An engine without keys and without limits that may do this with everything of these tenants.
+    #[must_use]
+    pub fn allowing(
+        id: EngineId,
+        actions: impl IntoIterator<Item = Action>,
+        tenants: impl IntoIterator<Item = TenantId>,
+    ) -> Self {
+        let tenants = Named::Only(tenants.into_iter().collect());
+        let policy = Policy::allowing(tenants, Named::Only(actions.into_iter().collect()));
+        Self { id, policy, limits: Limits::default(), keys: Vec::new() }
+    }
+}
+
 pub(super) fn read(section: &mut Section<'_>) -> Vec<EngineConfig> {
     let (mut engine_ids, mut key_ids) = (BTreeSet::new(), BTreeSet::new());
     section.sections("engines", |section| {
         let id: Option<EngineId> = section.required("id", Node::parse);
-        let actions = section.list("actions", Node::parse::<Action>).unwrap_or_default();
-        let tenants = section.list("tenants", Node::parse::<TenantId>);
+        let policy = engine_policy::policy(section);
+        let limits = engine_policy::limits(section);
         let keys = section.sections("keys", key);
-        if actions.is_empty() {
-            section.fault("actions", "must name at least one action", "such as `[get, status]`");
-        }
         if keys.is_empty() {
             section.fault("keys", "must hold at least one key", "without a key the engine can never prove who it is");
         }
@@ -54,13 +70,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Vec<EngineConfig> {
                 "a key belongs to one engine",
             );
         }
-        let tenants = tenants.unwrap_or_else(|| vec![TenantId::default_tenant()]);
-        Some(EngineConfig {
-            id: id?,
-            actions: actions.into_iter().collect(),
-            tenants: tenants.into_iter().collect(),
-            keys,
-        })
+        Some(EngineConfig { id: id?, policy: policy?, limits: limits?, keys })
     })
 }
 

@@ -4,6 +4,7 @@
 //! a missing one stops the start and not the first refresh. Whether a platform exists is not known here.
 
 mod audit;
+mod engine_policy;
 mod engines;
 mod kms;
 mod log;
@@ -13,6 +14,7 @@ mod outbox;
 mod overlay;
 mod platforms;
 mod refresh;
+mod registry;
 mod secret;
 mod server;
 mod store;
@@ -31,6 +33,7 @@ pub use outbound::OutboundConfig;
 pub use outbox::OutboxConfig;
 pub use platforms::PlatformConfig;
 pub use refresh::{BackgroundConfig, RefreshConfig};
+pub use registry::RegistryConfig;
 pub use server::ServerConfig;
 pub use store::{
     DynamoConfig, PostgresConfig, PostgresTlsConfig, RedisConfig, RedisNode, RedisSentinelConfig, RedisServersConfig,
@@ -64,6 +67,8 @@ pub struct Config {
     pub kms: KmsConfig,
     /// Who may call.
     pub engines: Vec<EngineConfig>,
+    /// Who else may call.
+    pub registry: RegistryConfig,
     /// The clients registered at platforms.
     pub platforms: BTreeMap<PlatformId, PlatformConfig>,
     /// The platforms in use; `None`: all that have a profile.
@@ -146,6 +151,7 @@ fn config(section: &mut Section<'_>, variables: &BTreeMap<String, String>) -> Op
     let near_cache = section.section("near_cache", near_cache::read);
     let kms = section.section("kms", |section| kms::read(section, &context)).flatten();
     let engines = engines::read(section);
+    let registry = section.section("registry", registry::read);
     let platforms = platforms::read(section, &context);
     let enabled_platforms = section.list("enabled_platforms", Node::parse);
     let profiles_dir = section.optional("profiles_dir", path);
@@ -163,6 +169,7 @@ fn config(section: &mut Section<'_>, variables: &BTreeMap<String, String>) -> Op
         near_cache: near_cache?,
         kms: kms?,
         engines,
+        registry: registry?,
         platforms,
         enabled_platforms,
         profiles_dir,

@@ -6,7 +6,9 @@ use secrecy::ExposeSecret as _;
 use serde_yaml::Value;
 
 use super::*;
+use crate::domain::limits::Rate;
 use crate::domain::method::Action;
+use crate::domain::policy::{Effect, Named};
 
 const SAMPLE: &str = include_str!("../../deploy/config.sample.yaml");
 
@@ -72,7 +74,11 @@ fn everything_the_sample_offers_can_be_switched_on() {
     assert_eq!(redis.password.as_ref().unwrap().expose_secret(), "r");
     assert!(redis.tls.as_ref().unwrap().client.is_some());
     assert!(matches!(&config.kms, KmsConfig::Aws(aws) if aws.endpoint.is_some()));
-    assert_eq!(config.engines[0].actions, [Action::Get, Action::Status].into());
+    let [engine] = &config.engines[..] else { panic!("{:?}", config.engines) };
+    let rules: Vec<_> = engine.policy.rules().iter().map(|rule| (rule.effect, rule.actions.clone())).collect();
+    let own = Named::Only([Action::Get, Action::Status].into());
+    assert_eq!(rules, [(Effect::Allow, own), (Effect::Deny, Named::All)]);
+    assert_eq!(engine.limits.rate, Rate::new(200, 400));
     assert_eq!(config.platforms[&"google".parse().unwrap()].client_secrets[0].expose(), "g");
     assert_eq!(config.platforms[&"microsoft".parse().unwrap()].vars["tenant"], "organizations");
     assert_eq!(config.enabled_platforms.unwrap().len(), 2);
@@ -272,7 +278,29 @@ fn an_engine_has_an_id_of_its_own_something_to_do_and_a_key() {
     let system = format!("engines: [{{ id: e, actions: [get], tenants: [system], {key} }}]");
     assert!(faults(&dev(&system), &[]).contains("engines[0].tenants[0]: is reserved"));
     let config = load(&dev(&format!("engines: [{{ id: e, actions: [get], {key} }}]")), &[]).unwrap();
-    assert!(config.engines[0].tenants.iter().map(crate::domain::id::TenantId::as_str).eq(["default"]));
+    let default = crate::domain::id::TenantId::default_tenant();
+    assert_eq!(*config.engines[0].policy.tenants(), Named::Only([default].into()));
+}
+
+#[test]
+fn a_set_names_its_members_or_is_everything_and_a_rule_says_what_it_does() {
+    let engine =
+        |text: &str| dev(&format!("engines: [{{ id: e, keys: [{{ id: k, verifier: 0123456789abcdef }}], {text} }}]"));
+    for (text, expected) in [
+        ("actions: [get, \"*\"]", "engines[0].actions: names others beside `*`"),
+        ("actions: [get], users: [\"u*\"]", "engines[0].users[0]: may contain only"),
+        ("rules: [{ actions: [get] }]", "engines[0].rules[0].effect: must be given"),
+        ("rules: [{ effect: deny }]", "engines[0].rules[0].actions: must name at least one action"),
+        ("rules: [{ effect: deny, actions: [get], scopes_at_most: [a] }]", "scopes_at_most: is for rules that allow"),
+        ("actions: [get], rate: { burst: 4 }", "engines[0].rate.per_second: must be given"),
+        ("actions: [get], rate: { per_second: 0 }", "engines[0].rate.per_second: must be a whole number from 1"),
+        ("actions: [get], max_distinct_users_per_hour: 0", "max_distinct_users_per_hour: must be a whole number"),
+    ] {
+        let told = faults(&engine(text), &[]);
+        assert!(told.contains(expected), "{text}\n{told}");
+    }
+    let config = load(&engine("actions: [\"*\"], tenants: [\"*\"], rate: { per_second: 5 }"), &[]).unwrap();
+    assert_eq!((config.engines[0].policy.tenants(), config.engines[0].limits.rate), (&Named::All, Rate::new(5, 5)));
 }
 
 #[test]

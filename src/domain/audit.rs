@@ -44,11 +44,18 @@ pub struct Subject {
     pub user: Option<UserId>,
     /// The platform; `None` also where the operation is about all of them.
     pub platform: Option<PlatformId>,
+    /// The engine or key that is administered, as `sync` or `sync/4J7QX2M9ZK3T`.
+    pub target: Option<Arc<str>>,
 }
 
 impl From<&ConnectionKey> for Subject {
     fn from(key: &ConnectionKey) -> Self {
-        Self { tenant: Some(key.tenant.clone()), user: Some(key.user.clone()), platform: Some(key.platform.clone()) }
+        Self {
+            tenant: Some(key.tenant.clone()),
+            user: Some(key.user.clone()),
+            platform: Some(key.platform.clone()),
+            target: None,
+        }
     }
 }
 
@@ -75,6 +82,8 @@ pub enum AuditAction {
     Restore,
     /// Everything was copied into another store, sealed.
     Copy,
+    /// The first engine that may administer others was made, or given a new key.
+    Init,
     /// A refresh at the platform, on behalf of whoever asked for the token.
     Refresh,
     /// The end of a stream that was opened before.
@@ -101,7 +110,7 @@ impl AuditAction {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Call(method) => method.action().as_str(),
+            Self::Call(method) => method.word(),
             Self::UnknownMethod => "unknown",
             Self::Refresh => "refresh",
             Self::StreamEnd => "watch_end",
@@ -110,6 +119,7 @@ impl AuditAction {
             Self::Rewrap => "rewrap",
             Self::DestroyKey => "destroy_key",
             Self::ReencryptKeys => "reencrypt_keys",
+            Self::Init => "init",
             Self::Export => "export",
             Self::Restore => "restore",
             Self::Copy => "copy",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::cause::Cause;
 use super::id::IdError;
 use super::ports::{AuditUnavailable, KeyError, OutboxError, StoreError};
+use super::registry::RegistryError;
 
 /// Why a call failed. Cheap to clone, because one failure answers everybody who waited for the same refresh.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -71,6 +72,9 @@ pub enum VaultError {
     /// The stored record cannot be trusted.
     #[error("the stored record cannot be trusted")]
     Corrupt(#[from] CorruptRecord),
+    /// The registry of engines was not changed, or does not have what was asked for.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// A fault of the vault itself.
     #[error("internal fault: {0}")]
     Internal(&'static str),
@@ -119,6 +123,9 @@ pub enum Fault {
     /// It is not what the vault gave out for this.
     #[error("is not one that was returned for this request, tenant and filters included")]
     NotOurs,
+    /// It is not shaped as it must be.
+    #[error("must be {0}")]
+    Shape(&'static str),
     /// It names more than this caller may.
     #[error("must be absent or name a tenant this engine acts for")]
     ForeignTenant,
@@ -176,6 +183,7 @@ impl VaultError {
             Self::Audit(_) => "audit_unavailable",
             Self::Outbox(error) => error.reason(),
             Self::Corrupt(corrupt) => corrupt.reason(),
+            Self::Registry(error) => error.reason(),
             Self::Internal(_) => "internal",
         }
     }

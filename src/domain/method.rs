@@ -18,6 +18,14 @@ pub enum Action {
     List,
     /// Be told of every change of status.
     Watch,
+    /// Read who may do what: tenants, engines, keys without their secrets, and why a decision falls as it does.
+    AdminRead,
+    /// Make, name, disable and enable tenants.
+    AdminTenants,
+    /// Make, change, disable and delete engines, their policies and limits.
+    AdminEngines,
+    /// Make, rotate and revoke keys.
+    AdminKeys,
 }
 
 /// A method of `vault.v1`. Adding one without saying which action it is does not compile.
@@ -37,13 +45,55 @@ pub enum Method {
     WatchStatus,
     /// `TokenVault.DeleteToken`
     DeleteToken,
+    /// `Admin.CreateTenant`
+    CreateTenant,
+    /// `Admin.GetTenant`
+    GetTenant,
+    /// `Admin.ListTenants`
+    ListTenants,
+    /// `Admin.UpdateTenant`
+    UpdateTenant,
+    /// `Admin.CreateEngine`
+    CreateEngine,
+    /// `Admin.GetEngine`
+    GetEngine,
+    /// `Admin.ListEngines`
+    ListEngines,
+    /// `Admin.UpdateEngine`
+    UpdateEngine,
+    /// `Admin.DeleteEngine`
+    DeleteEngine,
+    /// `Admin.CreateKey`
+    CreateKey,
+    /// `Admin.ListKeys`
+    ListKeys,
+    /// `Admin.RotateKey`
+    RotateKey,
+    /// `Admin.RevokeKey`
+    RevokeKey,
+    /// `Admin.CheckAccess`
+    CheckAccess,
 }
 
 // === impl Action ===
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Get, Self::Status, Self::Store, Self::Delete, Self::List, Self::Watch];
+    pub const ALL: [Self; 10] = [
+        Self::Get,
+        Self::Status,
+        Self::Store,
+        Self::Delete,
+        Self::List,
+        Self::Watch,
+        Self::AdminRead,
+        Self::AdminTenants,
+        Self::AdminEngines,
+        Self::AdminKeys,
+    ];
+
+    /// Those about who may do what. None of them releases a token.
+    pub const ADMIN: [Self; 4] = [Self::AdminRead, Self::AdminTenants, Self::AdminEngines, Self::AdminKeys];
 
     /// The word for it in configuration and audit lines.
     #[must_use]
@@ -55,6 +105,10 @@ impl Action {
             Self::Delete => "delete",
             Self::List => "list",
             Self::Watch => "watch",
+            Self::AdminRead => "admin_read",
+            Self::AdminTenants => "admin_tenants",
+            Self::AdminEngines => "admin_engines",
+            Self::AdminKeys => "admin_keys",
         }
     }
 }
@@ -67,7 +121,10 @@ impl fmt::Display for Action {
 
 /// The text names no action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be one of `get`, `status`, `store`, `delete`, `list`, `watch`")]
+#[error(
+    "must be one of `get`, `status`, `store`, `delete`, `list`, `watch`, `admin_read`, `admin_tenants`, `admin_engines`, \
+     `admin_keys`"
+)]
 pub struct UnknownAction;
 
 impl FromStr for Action {
@@ -82,7 +139,7 @@ impl FromStr for Action {
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 21] = [
         Self::StoreToken,
         Self::GetToken,
         Self::GetStatus,
@@ -90,6 +147,20 @@ impl Method {
         Self::ListTokens,
         Self::WatchStatus,
         Self::DeleteToken,
+        Self::CreateTenant,
+        Self::GetTenant,
+        Self::ListTenants,
+        Self::UpdateTenant,
+        Self::CreateEngine,
+        Self::GetEngine,
+        Self::ListEngines,
+        Self::UpdateEngine,
+        Self::DeleteEngine,
+        Self::CreateKey,
+        Self::ListKeys,
+        Self::RotateKey,
+        Self::RevokeKey,
+        Self::CheckAccess,
     ];
 
     /// The path a call to it is routed by.
@@ -103,6 +174,20 @@ impl Method {
             Self::ListTokens => "/vault.v1.TokenVault/ListTokens",
             Self::WatchStatus => "/vault.v1.TokenVault/WatchStatus",
             Self::DeleteToken => "/vault.v1.TokenVault/DeleteToken",
+            Self::CreateTenant => "/vault.v1.Admin/CreateTenant",
+            Self::GetTenant => "/vault.v1.Admin/GetTenant",
+            Self::ListTenants => "/vault.v1.Admin/ListTenants",
+            Self::UpdateTenant => "/vault.v1.Admin/UpdateTenant",
+            Self::CreateEngine => "/vault.v1.Admin/CreateEngine",
+            Self::GetEngine => "/vault.v1.Admin/GetEngine",
+            Self::ListEngines => "/vault.v1.Admin/ListEngines",
+            Self::UpdateEngine => "/vault.v1.Admin/UpdateEngine",
+            Self::DeleteEngine => "/vault.v1.Admin/DeleteEngine",
+            Self::CreateKey => "/vault.v1.Admin/CreateKey",
+            Self::ListKeys => "/vault.v1.Admin/ListKeys",
+            Self::RotateKey => "/vault.v1.Admin/RotateKey",
+            Self::RevokeKey => "/vault.v1.Admin/RevokeKey",
+            Self::CheckAccess => "/vault.v1.Admin/CheckAccess",
         }
     }
 
@@ -122,6 +207,49 @@ impl Method {
             Self::ListTokens => Action::List,
             Self::WatchStatus => Action::Watch,
             Self::DeleteToken => Action::Delete,
+            Self::CreateTenant | Self::UpdateTenant => Action::AdminTenants,
+            Self::GetTenant
+            | Self::ListTenants
+            | Self::GetEngine
+            | Self::ListEngines
+            | Self::ListKeys
+            | Self::CheckAccess => Action::AdminRead,
+            Self::CreateEngine | Self::UpdateEngine | Self::DeleteEngine => Action::AdminEngines,
+            Self::CreateKey | Self::RotateKey | Self::RevokeKey => Action::AdminKeys,
+        }
+    }
+
+    /// Whether it is about who may do what, and not about tokens.
+    #[must_use]
+    pub fn is_admin(self) -> bool {
+        Action::ADMIN.contains(&self.action())
+    }
+
+    /// The word for it in audit lines: the action, where that says what was done.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::CreateTenant => "create_tenant",
+            Self::GetTenant => "get_tenant",
+            Self::ListTenants => "list_tenants",
+            Self::UpdateTenant => "update_tenant",
+            Self::CreateEngine => "create_engine",
+            Self::GetEngine => "get_engine",
+            Self::ListEngines => "list_engines",
+            Self::UpdateEngine => "update_engine",
+            Self::DeleteEngine => "delete_engine",
+            Self::CreateKey => "create_key",
+            Self::ListKeys => "list_keys",
+            Self::RotateKey => "rotate_key",
+            Self::RevokeKey => "revoke_key",
+            Self::CheckAccess => "check_access",
+            Self::StoreToken
+            | Self::GetToken
+            | Self::GetStatus
+            | Self::BatchGetStatus
+            | Self::ListTokens
+            | Self::WatchStatus
+            | Self::DeleteToken => self.action().as_str(),
         }
     }
 }

@@ -22,6 +22,8 @@ pub enum Kind {
     ResumeToken = 7,
     /// The epoch of the store, sealed under a key of the installation.
     StoreEpoch = 8,
+    /// When the keys of engines were used last.
+    KeyUsage = 9,
     /// The proof of a tenant's keyring, sealed under its newest key.
     TenantKeyring = 12,
 }

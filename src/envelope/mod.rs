@@ -9,17 +9,20 @@
 //! open what.
 
 pub mod context;
+mod documents;
 mod epoch;
 pub mod format;
 mod key_life;
 mod keyring;
 mod record;
+mod registry_document;
 pub mod seal;
 mod sealer;
 mod tenant_keys;
 mod tickets;
 mod user_keys;
 
+pub use documents::DocumentSeal;
 pub use epoch::EpochSeal;
 pub use key_life::{KeyLifeError, KeyState, KeyView, KeyringView, Next, RewrapView, Steps, Walk};
 pub use record::{decode, encode};

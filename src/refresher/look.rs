@@ -189,7 +189,8 @@ fn pause_after(error: &VaultError) -> Duration {
         | VaultError::Store(_)
         | VaultError::Keys(_)
         | VaultError::Outbox(_)
-        | VaultError::Audit(_) => SHORTEST_REST,
+        | VaultError::Audit(_)
+        | VaultError::Registry(_) => SHORTEST_REST,
     }
 }
 

@@ -6,6 +6,7 @@ use super::{PlatformStatus, Records, enabled};
 use crate::domain::catalog::{Catalog, Platform};
 use crate::domain::error::VaultError;
 use crate::domain::id::{PlatformId, TenantId, UserId};
+use crate::domain::policy::Permits;
 use crate::domain::ports::Clock;
 
 /// Tells the status of connections.
@@ -32,17 +33,18 @@ pub struct GetStatusQuery {
 // === impl GetStatus ===
 
 impl GetStatus {
-    /// Takes the snapshot, sorted by platform.
+    /// Takes the snapshot, sorted by platform: of the platforms that are permitted.
     ///
     /// # Errors
     ///
     /// When a platform is not enabled, or what is stored cannot be read.
-    pub async fn run(&self, query: &GetStatusQuery) -> Result<Vec<PlatformStatus>, VaultError> {
+    pub async fn run(&self, query: &GetStatusQuery, permits: &Permits) -> Result<Vec<PlatformStatus>, VaultError> {
         let mut platforms: Vec<&Arc<Platform>> = if query.platforms.is_empty() {
             self.catalog.iter().collect()
         } else {
             query.platforms.iter().map(|id| enabled(&self.catalog, id)).collect::<Result<_, _>>()?
         };
+        platforms.retain(|platform| permits.connection(&query.user, &platform.profile.id));
         platforms.sort_by(|a, b| a.profile.id.cmp(&b.profile.id));
         platforms.dedup_by(|a, b| a.profile.id == b.profile.id);
         let ids = platforms.iter().map(|platform| platform.profile.id.clone());

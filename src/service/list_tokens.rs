@@ -13,6 +13,7 @@ use crate::domain::connection::{Connection, Entry, LastRefresh};
 use crate::domain::error::{Fault, InvalidArgument, VaultError};
 use crate::domain::id::{ConnectionKey, PlatformId, TenantId, UserId};
 use crate::domain::outline::Outline;
+use crate::domain::policy::Permits;
 use crate::domain::ports::{Address, Clock, Index, Item, Page, Scope, StoreError, Stored, UserDrawer, Version};
 use crate::domain::time::Timestamp;
 use crate::envelope::context::Kind;
@@ -80,6 +81,7 @@ pub struct TokenInfo {
 /// A page that is being filled.
 struct Filling<'a> {
     query: &'a ListTokensQuery,
+    permits: &'a Permits,
     until: Instant,
     tokens: Vec<TokenInfo>,
     opened: usize,
@@ -101,13 +103,13 @@ const MOST_OPENED: usize = 20_000;
 // === impl ListTokens ===
 
 impl ListTokens {
-    /// Fills a page.
+    /// Fills a page with what is permitted: the rest is not even opened.
     ///
     /// # Errors
     ///
     /// When the place to go on from is not one that was given out for this, or what is stored cannot be read. A record
     /// that cannot be trusted is listed as such.
-    pub async fn run(&self, query: &ListTokensQuery) -> Result<ListTokensAnswer, VaultError> {
+    pub async fn run(&self, query: &ListTokensQuery, permits: &Permits) -> Result<ListTokensAnswer, VaultError> {
         let until = Instant::now() + query.patience;
         let request = query.filters();
         let ticket = Ticket { kind: Kind::PageToken, tenant: &query.tenant, request: &request };
@@ -118,7 +120,7 @@ impl ListTokens {
             place = bytes.and_then(|bytes| Place::parse(&bytes)).ok_or(not_ours)?;
         }
         let began_at = place.clone();
-        let mut page = Filling { query, until, tokens: Vec::new(), opened: 0 };
+        let mut page = Filling { query, permits, until, tokens: Vec::new(), opened: 0 };
         let stopped = self.fill(&mut page, &mut place).await?;
         if matches!(stopped, Some(Stopped::OutOfTime)) && page.tokens.is_empty() && place == began_at {
             return Err(VaultError::Store(StoreError::unavailable("timeout")));
@@ -177,7 +179,8 @@ impl ListTokens {
         connections.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (platform, stored) in connections {
             let asked_for = page.query.platforms.is_empty() || page.query.platforms.contains(platform);
-            if !asked_for || after.as_ref().is_some_and(|after| platform <= after) {
+            let is_told = asked_for && page.permits.connection(user, platform);
+            if !is_told || after.as_ref().is_some_and(|after| platform <= after) {
                 continue;
             }
             if let Some(stopped) = page.stopped() {
@@ -272,7 +275,7 @@ pub(super) fn drawers(items: Vec<Item>) -> BTreeMap<UserId, UserDrawer> {
             Address::UserKey { user, generation, .. } => {
                 drawers.entry(user).or_default().keys.push((generation, stored));
             }
-            Address::TenantKeyring { .. } | Address::Lease { .. } | Address::Epoch => {}
+            Address::TenantKeyring { .. } | Address::Document { .. } | Address::Lease { .. } | Address::Epoch => {}
         }
     }
     drawers

@@ -13,11 +13,12 @@ mod list_tokens;
 mod page;
 mod platform_status;
 mod records;
+mod registry;
 mod sightings;
 mod store_token;
 mod watch;
 
-pub use batch_get_status::{BatchGetStatus, BatchGetStatusQuery, UserStatus};
+pub use batch_get_status::{BatchGetStatus, BatchGetStatusQuery, NoStatus, UserStatus};
 pub use delete_token::{DeleteToken, DeleteTokenAnswer};
 pub use epoch::Epochs;
 pub use get_status::{GetStatus, GetStatusQuery};
@@ -25,6 +26,7 @@ pub use get_token::{GetToken, GetTokenAnswer, GetTokenQuery};
 pub use list_tokens::{ListTokens, ListTokensAnswer, ListTokensQuery, TokenInfo};
 pub use platform_status::{ConnectionStatus, PlatformStatus};
 pub use records::{Loaded, Records};
+pub use registry::Registrar;
 pub use store_token::{StoreToken, StoreTokenAnswer, StoreTokenCommand};
 pub use watch::{WatchEvent, WatchLimits, WatchMessage, WatchParts, WatchQuery, WatchStatus, Watching};
 

@@ -10,8 +10,8 @@ use tonic::metadata::MetadataMap;
 use super::status;
 use crate::access::{
     BatchGetStatusQuery, Caller, ConnectionStatus, DeleteTokenAnswer, GetStatusQuery, GetTokenAnswer, GetTokenQuery,
-    ListTokensAnswer, ListTokensQuery, PlatformStatus, Refusal, StoreTokenAnswer, StoreTokenCommand, TokenInfo,
-    UserStatus, WatchEvent, WatchMessage, WatchQuery,
+    ListTokensAnswer, ListTokensQuery, NoStatus, NotPermitted, PlatformStatus, Refusal, StoreTokenAnswer,
+    StoreTokenCommand, TokenInfo, UserStatus, WatchEvent, WatchMessage, WatchQuery,
 };
 use crate::domain::connection::{LastRefresh, RefreshOutcome};
 use crate::domain::error::{Fault, InvalidArgument};
@@ -154,8 +154,12 @@ pub(super) fn batch_get_status_answer(users: Vec<UserStatus>) -> pb::BatchGetSta
             connected_platforms: statuses.into_iter().map(platform_status).collect(),
             ..pb::UserStatus::default()
         },
-        Err(corrupt) => {
-            let (error_code, suggested_action) = status::words(&Refusal::Failed(corrupt.into()));
+        Err(none) => {
+            let refusal = match none {
+                NoStatus::Corrupt(corrupt) => Refusal::Failed(corrupt.into()),
+                NoStatus::NotPermitted => Refusal::NotPermitted(NotPermitted::Policy),
+            };
+            let (error_code, suggested_action) = status::words(&refusal);
             let suggested_action = suggested_action.to_owned();
             pb::UserStatus { user_id: user.to_string(), connected_platforms: Vec::new(), error_code, suggested_action }
         }
@@ -218,7 +222,7 @@ pub(super) fn watch_status(
 ) -> Result<WatchQuery, Refusal> {
     let tenant = caller.tenant(&request.tenant)?;
     Ok(WatchQuery {
-        engine: caller.engine().clone(),
+        engine: caller.principal(),
         tenant,
         users: users(&request.user_ids)?.into_iter().collect(),
         platforms: platforms(&request.platforms, MAX_FILTER_PLATFORMS)?.into_iter().collect(),
@@ -321,7 +325,7 @@ fn platforms(named: &[String], most: usize) -> Result<Vec<PlatformId>, Refusal> 
     Ok(named.iter().map(|platform| id("platforms", platform)).collect::<Result<_, _>>()?)
 }
 
-fn id<T: FromStr<Err = IdError>>(field: &'static str, text: &str) -> Result<T, InvalidArgument> {
+pub(super) fn id<T: FromStr<Err = IdError>>(field: &'static str, text: &str) -> Result<T, InvalidArgument> {
     text.parse().map_err(|error: IdError| InvalidArgument { field, fault: error.into() })
 }
 

@@ -1,5 +1,7 @@
 //! The wire: gRPC to the guard's words and back. Decides nothing.
 
+mod admin;
+mod admin_convert;
 mod context;
 mod convert;
 mod credentials;

@@ -9,8 +9,10 @@ use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::service::interceptor::InterceptedService;
 use tonic_health::server::HealthReporter;
 
+use super::admin::AdminApi;
 use super::context::ContextLayer;
 use super::credentials::TakeCredentials;
 use super::direct::DirectLayer;
@@ -18,6 +20,7 @@ use super::listener::Listener;
 use super::token_vault::TokenVaultApi;
 use crate::access::Guard;
 use crate::pb::DESCRIPTORS;
+use crate::pb::vault_v1::admin_server::AdminServer;
 use crate::pb::vault_v1::token_vault_server::TokenVaultServer;
 
 /// A bound server that has not begun to serve.
@@ -140,7 +143,11 @@ impl Server {
         let incoming = Listener::new(listener, limits.connections, limits.greeting).sockets();
         let api = TokenVaultServer::new(TokenVaultApi { guard: Arc::clone(&guard) })
             .max_decoding_message_size(limits.message);
-        let vault = tonic::service::interceptor::InterceptedService::new(api, TakeCredentials { guard });
+        let administration =
+            AdminServer::new(AdminApi { guard: Arc::clone(&guard) }).max_decoding_message_size(limits.message);
+        let credentials = TakeCredentials { guard };
+        let administration = InterceptedService::new(administration, credentials.clone());
+        let vault = InterceptedService::new(api, credentials);
         let (v1, v1alpha) = match reflection {
             Reflection::On => {
                 let described = || {
@@ -163,6 +170,7 @@ impl Server {
             // Order: the context first, because everything behind it, refusals included, names the call by it.
             .layer(ContextLayer::new(instance, calls.clone()))
             .layer(DirectLayer { service: vault })
+            .layer(DirectLayer { service: administration })
             .add_service(tonic_health::pb::health_server::HealthServer::new(
                 tonic_health::server::HealthService::from_health_reporter(health),
             ))
@@ -201,7 +209,7 @@ impl Health {
     }
 
     async fn set(&self, status: tonic_health::ServingStatus) {
-        for service in ["", "vault.v1.TokenVault"] {
+        for service in ["", "vault.v1.TokenVault", "vault.v1.Admin"] {
             self.0.set_service_status(service, status).await;
         }
     }

@@ -12,6 +12,7 @@ use tonic_types::pb;
 use crate::access::Refusal;
 use crate::domain::error::VaultError;
 use crate::domain::ports::KeyError;
+use crate::domain::registry::RegistryError;
 use crate::pb::vault_v1::ErrorReason;
 
 const DOMAIN: &str = "vault-engine";
@@ -64,7 +65,25 @@ pub(super) fn of(refusal: &Refusal) -> Status {
         };
         details.push(detail("BadRequest", &pb::BadRequest { field_violations: vec![violation] }));
     }
+    if let Some(description) = quota(refusal) {
+        let subject = "engine".to_owned();
+        let violation = pb::quota_failure::Violation {
+            subject,
+            description: description.to_owned(),
+            ..pb::quota_failure::Violation::default()
+        };
+        details.push(detail("QuotaFailure", &pb::QuotaFailure { violations: vec![violation] }));
+    }
     with_details(code, message(refusal), details)
+}
+
+/// Which agreement was broken.
+const fn quota(refusal: &Refusal) -> Option<&'static str> {
+    match refusal {
+        Refusal::RateLimited { .. } => Some("rate"),
+        Refusal::UserQuota { .. } => Some("max_distinct_users_per_hour"),
+        Refusal::Unauthenticated | Refusal::NotPermitted(_) | Refusal::Failed(_) => None,
+    }
 }
 
 /// The words for a refusal where it is said of one item among others: `error_code` and `suggested_action`.
@@ -107,7 +126,9 @@ const fn face(refusal: &Refusal) -> (Code, ErrorReason, &'static str) {
     use ErrorReason as R;
     let error = match refusal {
         Refusal::Unauthenticated => return (Code::Unauthenticated, R::InvalidCredentials, "fix_credentials"),
-        Refusal::NotPermitted => return (Code::PermissionDenied, R::NotPermitted, "contact_operator"),
+        Refusal::NotPermitted(_) => return (Code::PermissionDenied, R::NotPermitted, "contact_operator"),
+        Refusal::RateLimited { .. } => return (Code::ResourceExhausted, R::RateLimited, "retry"),
+        Refusal::UserQuota { .. } => return (Code::ResourceExhausted, R::UserQuotaExceeded, "contact_operator"),
         Refusal::Failed(error) => error,
     };
     match error {
@@ -127,13 +148,33 @@ const fn face(refusal: &Refusal) -> (Code, ErrorReason, &'static str) {
         VaultError::Keys(KeyError::Refused(_)) => (Code::FailedPrecondition, R::KeysRefused, "contact_operator"),
         VaultError::Audit(_) => (Code::Unavailable, R::AuditUnavailable, "retry"),
         VaultError::Corrupt(_) => (Code::DataLoss, R::RecordCorrupt, "contact_operator"),
+        VaultError::Registry(error) => of_registry(*error),
         VaultError::Internal(_) => (Code::Internal, R::Internal, "contact_operator"),
+    }
+}
+
+const fn of_registry(error: RegistryError) -> (Code, ErrorReason, &'static str) {
+    use ErrorReason as R;
+    match error {
+        RegistryError::NotFound(_) => (Code::NotFound, R::NotFound, "fix_request"),
+        RegistryError::AlreadyExists(_) => (Code::AlreadyExists, R::AlreadyExists, "fix_request"),
+        RegistryError::Changed => (Code::Aborted, R::EtagMismatch, "fix_request"),
+        RegistryError::TooManyKeys => (Code::FailedPrecondition, R::TooManyKeys, "fix_request"),
+        RegistryError::KeyEnded => (Code::FailedPrecondition, R::KeyEnded, "fix_request"),
+        RegistryError::ForeignTenants => (Code::InvalidArgument, R::InvalidRequest, "fix_request"),
+        RegistryError::BeyondOwn => (Code::PermissionDenied, R::NotPermitted, "contact_operator"),
+        RegistryError::Full => (Code::ResourceExhausted, R::RegistryFull, "contact_operator"),
+        RegistryError::Off => (Code::FailedPrecondition, R::RegistryOff, "contact_operator"),
     }
 }
 
 /// When to try again, where trying again makes sense.
 const fn retry_after(refusal: &Refusal) -> Option<Duration> {
-    let Refusal::Failed(error) = refusal else { return None };
+    let error = match refusal {
+        Refusal::RateLimited { retry_after } | Refusal::UserQuota { retry_after } => return Some(*retry_after),
+        Refusal::Unauthenticated | Refusal::NotPermitted(_) => return None,
+        Refusal::Failed(error) => error,
+    };
     match error {
         VaultError::ProviderUnavailable { retry_after, .. }
         | VaultError::Contended { retry_after }
@@ -152,6 +193,7 @@ const fn retry_after(refusal: &Refusal) -> Option<Duration> {
         | VaultError::AppMisconfigured
         | VaultError::Keys(KeyError::Refused(_))
         | VaultError::Corrupt(_)
+        | VaultError::Registry(_)
         | VaultError::Internal(_) => None,
     }
 }
@@ -160,6 +202,10 @@ const fn retry_after(refusal: &Refusal) -> Option<Duration> {
 fn message(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Failed(VaultError::Internal(_)) => "internal fault".to_owned(),
-        Refusal::Unauthenticated | Refusal::NotPermitted | Refusal::Failed(_) => refusal.to_string(),
+        Refusal::Unauthenticated
+        | Refusal::NotPermitted(_)
+        | Refusal::RateLimited { .. }
+        | Refusal::UserQuota { .. }
+        | Refusal::Failed(_) => refusal.to_string(),
     }
 }

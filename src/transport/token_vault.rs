@@ -98,7 +98,7 @@ impl TokenVault for TokenVaultApi {
 }
 
 /// What the layers in front have put together. If any is missing the server is built wrong, and nothing passes.
-fn call(extensions: &mut Extensions) -> Result<(Call, RequestId), Status> {
+pub(super) fn call(extensions: &mut Extensions) -> Result<(Call, RequestId), Status> {
     let admitted = extensions.remove::<Admitted>().and_then(|admitted| admitted.take());
     let context = extensions.remove::<CallContext>();
     match admitted.zip(context) {
@@ -108,7 +108,7 @@ fn call(extensions: &mut Extensions) -> Result<(Call, RequestId), Status> {
 }
 
 /// The one place where a failed call is logged, with everything that led to it.
-fn refuse(id: &RequestId, refusal: &Refusal) -> Status {
+pub(super) fn refuse(id: &RequestId, refusal: &Refusal) -> Status {
     if let Refusal::Failed(error @ (VaultError::Store(_) | VaultError::Keys(_) | VaultError::Internal(_))) = refusal {
         tracing::error!(request_id = %id, reason = error.reason(), error = %Chain(error), "a call failed");
     }

@@ -72,7 +72,7 @@ fn entry(connection: &traffic::Connection) -> Result<Entry, Box<dyn Error>> {
 }
 
 /// The median of several runs, in processor time of this thread: what else runs on the core does not count.
-fn median(mut run: impl FnMut() -> Result<(), Box<dyn Error>>) -> Result<Duration, Box<dyn Error>> {
+pub(crate) fn median(mut run: impl FnMut() -> Result<(), Box<dyn Error>>) -> Result<Duration, Box<dyn Error>> {
     let mut times = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
         let before = on_core()?;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "tests have no lifecycle to be drained")]
 
+mod administration;
 mod answers;
 mod background;
 mod clocks;

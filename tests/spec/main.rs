@@ -14,6 +14,7 @@ mod started;
 
 mod harness;
 
+mod admin;
 mod audit;
 mod bad_input;
 mod batch_get_status;

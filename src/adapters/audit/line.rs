@@ -26,6 +26,7 @@ pub(super) fn write(buffer: &mut Vec<u8>, entry: &AuditEntry) {
     optional(buffer, "tenant", entry.subject.tenant.as_ref().map(TenantId::as_str));
     optional(buffer, "user", entry.subject.user.as_ref().map(UserId::as_str));
     optional(buffer, "platform", entry.subject.platform.as_ref().map(PlatformId::as_str));
+    optional(buffer, "target", entry.subject.target.as_deref());
     text(buffer, "action", entry.action.as_str());
     text(buffer, "result", entry.result.as_str());
     text(buffer, "reason", entry.reason);
@@ -118,6 +119,7 @@ mod tests {
                 tenant: Some("acme".parse().unwrap()),
                 user: Some("u1".parse().unwrap()),
                 platform: Some("gmail".parse().unwrap()),
+                target: Some("sync/4J7QX2M9ZK3T".into()),
             },
             result: AuditResult::Ok,
             reason: "",
@@ -132,7 +134,8 @@ mod tests {
             line,
             serde_json::json!({
                 "timestamp": "2023-11-14T22:13:20.123Z", "request_id": "r-1", "engine": "action", "key_id": "K",
-                "peer": "127.0.0.1:1", "tenant": "acme", "user": "u1", "platform": "gmail", "action": "get",
+                "peer": "127.0.0.1:1", "tenant": "acme", "user": "u1", "platform": "gmail",
+                "target": "sync/4J7QX2M9ZK3T", "action": "get",
                 "result": "ok", "reason": "", "latency_us": 42, "record_version": 7, "items": 8
             })
         );

@@ -24,7 +24,7 @@ impl Listeners {
         let (tenant, user) = match address {
             Address::Connection(key) => (&key.tenant, &key.user),
             Address::UserKey { tenant, user, .. } => (tenant, user),
-            Address::TenantKeyring { .. } | Address::Lease { .. } | Address::Epoch => return,
+            Address::TenantKeyring { .. } | Address::Document { .. } | Address::Lease { .. } | Address::Epoch => return,
         };
         self.changed(tenant, user);
     }

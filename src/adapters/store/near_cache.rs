@@ -202,9 +202,11 @@ impl<'a> Forgetting<'a> {
     fn of(memory: &'a Memory, address: &'a Address) -> Self {
         match address {
             Address::Connection(key) => Self(Some((memory, &key.tenant, &key.user))),
-            Address::UserKey { .. } | Address::TenantKeyring { .. } | Address::Lease { .. } | Address::Epoch => {
-                Self(None)
-            }
+            Address::UserKey { .. }
+            | Address::TenantKeyring { .. }
+            | Address::Document { .. }
+            | Address::Lease { .. }
+            | Address::Epoch => Self(None),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! drawer = tenant "/" user  |  tenant  |  "#leases"
-//! field  = platform  |  "#key:" generation  |  "#keyring"  |  "#lease:" partition  |  "#epoch"
+//! field  = platform  |  "#key:" generation  |  "#keyring"  |  "#registry"  |  "#key-usage"  |  "#lease:" partition  |  "#epoch"
 //! ```
 //!
 //! `/`, `:`, `#`, `{` and `}` are in the alphabet of no identifier a name is built from, so every name parses one way
@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::frame;
 use crate::domain::id::{ConnectionKey, TenantId, UserId};
-use crate::domain::ports::{Address, StoreError, UserDrawer};
+use crate::domain::ports::{Address, DocumentName, StoreError, UserDrawer};
 
 const KEY_PREFIX: &str = "#key:";
 const KEYRING: &str = "#keyring";
@@ -44,6 +44,9 @@ impl From<&Address> for Place {
                 Self { drawer: drawer_of(tenant, user), field: format!("{KEY_PREFIX}{generation}") }
             }
             Address::TenantKeyring { tenant } => Self { drawer: tenant.as_str().to_owned(), field: KEYRING.to_owned() },
+            Address::Document { tenant, name } => {
+                Self { drawer: tenant.as_str().to_owned(), field: format!("#{}", name.as_str()) }
+            }
             Address::Lease { partition } => {
                 Self { drawer: LEASES.to_owned(), field: format!("{LEASE_PREFIX}{}", partition.number()) }
             }
@@ -66,7 +69,12 @@ impl Place {
             let system = TenantId::system();
             // No caller can name it, and it is the one that is always there.
             let tenant = if self.drawer == system.as_str() { system } else { self.drawer.parse().ok()? };
-            return (self.field == KEYRING).then_some(Address::TenantKeyring { tenant });
+            if self.field == KEYRING {
+                return Some(Address::TenantKeyring { tenant });
+            }
+            let name = self.field.strip_prefix('#')?;
+            let name = DocumentName::ALL.into_iter().find(|known| known.as_str() == name)?;
+            return Some(Address::Document { tenant, name });
         };
         let (tenant, user) = (tenant.parse().ok()?, user.parse().ok()?);
         match self.field.strip_prefix(KEY_PREFIX) {
@@ -125,6 +133,11 @@ mod tests {
         let names = [
             (Address::Connection(key), place("acme/u1", "gmail")),
             (Address::UserKey { tenant: tenant.clone(), user, generation: 7 }, place("acme/u1", "#key:7")),
+            (Address::Document { tenant: tenant.clone(), name: DocumentName::Registry }, place("acme", "#registry")),
+            (
+                Address::Document { tenant: TenantId::system(), name: DocumentName::KeyUsage },
+                place("system", "#key-usage"),
+            ),
             (Address::TenantKeyring { tenant }, place("acme", "#keyring")),
             (Address::TenantKeyring { tenant: TenantId::system() }, place("system", "#keyring")),
         ];

@@ -23,7 +23,8 @@ pub use outbox::{EntryName, NotAName, Outbox, OutboxEntry, OutboxError, Room};
 pub use random::Random;
 pub use renewal::{Renewal, RenewalOutcome, Wanted};
 pub use store::{
-    Address, Epoch, Expected, MAX_VALUE_BYTES, Record, STALENESS, Store, StoreError, Stored, UserDrawer, Version,
+    Address, DocumentName, Epoch, Expected, MAX_VALUE_BYTES, Record, STALENESS, Store, StoreError, Stored, UserDrawer,
+    Version,
 };
 pub use tasks::Tasks;
 pub use token_endpoint::{Exchange, Granted, RefreshCall, Refused, TokenEndpoint, TransportFault};

@@ -43,8 +43,24 @@ pub enum Address {
         /// The partition.
         partition: Partition,
     },
+    /// A sealed document of a tenant.
+    Document {
+        /// The tenant.
+        tenant: TenantId,
+        /// Which.
+        name: DocumentName,
+    },
     /// The sealed epoch of the store.
     Epoch,
+}
+
+/// The documents a tenant has, beside its keys and its users.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum DocumentName {
+    /// Who may call.
+    Registry,
+    /// When each key was used last.
+    KeyUsage,
 }
 
 /// A value and its version.
@@ -176,9 +192,25 @@ impl Address {
         match self {
             Self::Connection(key) => Partition::of(&key.tenant, &key.user),
             Self::UserKey { tenant, user, .. } => Partition::of(tenant, user),
-            Self::TenantKeyring { tenant } => Partition::of_tenant(tenant),
+            Self::TenantKeyring { tenant } | Self::Document { tenant, .. } => Partition::of_tenant(tenant),
             Self::Lease { partition } => *partition,
             Self::Epoch => Partition::FIRST,
+        }
+    }
+}
+
+// === impl DocumentName ===
+
+impl DocumentName {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Registry, Self::KeyUsage];
+
+    /// The word for it: part of the stored format.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Registry => "registry",
+            Self::KeyUsage => "key-usage",
         }
     }
 }

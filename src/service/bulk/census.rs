@@ -90,6 +90,7 @@ fn fingerprint(item: &Item) -> [u8; 32] {
             name(2, &[tenant.as_str(), user.as_str(), &generation.to_string()]);
         }
         Address::TenantKeyring { tenant } => name(3, &[tenant.as_str()]),
+        Address::Document { tenant, name: document } => name(4, &[tenant.as_str(), document.as_str()]),
         // No scan finds them.
         Address::Lease { .. } | Address::Epoch => name(0, &[]),
     }

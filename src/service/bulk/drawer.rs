@@ -35,6 +35,7 @@ fn order(address: &Address) -> Option<Order<'_>> {
         Address::Connection(key) => Some((&key.tenant, Some(&key.user), u64::MAX, key.platform.as_str())),
         Address::UserKey { tenant, user, generation } => Some((tenant, Some(user), u64::from(*generation), "")),
         Address::TenantKeyring { tenant } => Some((tenant, None, 0, "")),
+        Address::Document { tenant, name } => Some((tenant, None, 1, name.as_str())),
         Address::Lease { .. } | Address::Epoch => None,
     }
 }

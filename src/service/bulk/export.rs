@@ -43,7 +43,11 @@ impl ExportVault {
                 match &item.address {
                     Address::TenantKeyring { tenant } => told.insert(tenant.clone()),
                     Address::UserKey { tenant, .. } if !seen.contains(tenant) => seen.insert(tenant.clone()),
-                    Address::UserKey { .. } | Address::Connection(_) | Address::Lease { .. } | Address::Epoch => false,
+                    Address::UserKey { .. }
+                    | Address::Connection(_)
+                    | Address::Document { .. }
+                    | Address::Lease { .. }
+                    | Address::Epoch => false,
                 };
                 tell(item).map_err(ExportFailed::Sink)?;
             }

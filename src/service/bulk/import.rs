@@ -80,12 +80,7 @@ impl ImportToken {
             return Err(AuditUnavailable.into());
         }
         let began = Instant::now();
-        let key = &command.key;
-        let subject = Subject {
-            tenant: Some(key.tenant.clone()),
-            user: Some(key.user.clone()),
-            platform: Some(key.platform.clone()),
-        };
+        let subject = Subject::from(&command.key);
         let wanted = Wanted::of(&command);
         let judge = |entry: &Entry| wanted.judge(entry, self.on_conflict);
         let outcome = self.store_token.run_unless(command, judge).await;

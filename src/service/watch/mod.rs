@@ -29,8 +29,9 @@ use self::tail::Tail;
 use super::{PlatformStatus, Records, enabled};
 use crate::domain::catalog::Catalog;
 use crate::domain::error::{Fault, InvalidArgument, VaultError};
-use crate::domain::id::{ConnectionKey, EngineId, PlatformId, TenantId, UserId};
+use crate::domain::id::{ConnectionKey, PlatformId, TenantId, UserId};
 use crate::domain::ports::{Changes, Clock, Index, Partition, Random, StoreError, Tasks, Version};
+use crate::domain::registry::Principal;
 use crate::envelope::context::Kind;
 use crate::envelope::{Ticket, Tickets};
 
@@ -81,7 +82,7 @@ pub struct WatchLimits {
 #[derive(Debug)]
 pub struct WatchQuery {
     /// Who watches.
-    pub engine: EngineId,
+    pub engine: Principal,
     /// The tenant.
     pub tenant: TenantId,
     /// Only these users; empty: all.

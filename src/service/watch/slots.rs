@@ -4,19 +4,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::error::VaultError;
-use crate::domain::id::EngineId;
+use crate::domain::registry::Principal;
 
 /// The streams there are.
 pub(super) struct Slots {
     in_all: usize,
     per_engine: usize,
-    taken: Mutex<HashMap<EngineId, usize>>,
+    taken: Mutex<HashMap<Principal, usize>>,
 }
 
 /// Room for one stream, given back when dropped.
 pub(super) struct Slot {
     slots: Arc<Slots>,
-    engine: EngineId,
+    engine: Principal,
 }
 
 // === impl Slots ===
@@ -26,7 +26,7 @@ impl Slots {
         Arc::new(Self { in_all, per_engine, taken: Mutex::default() })
     }
 
-    pub(super) fn take(self: &Arc<Self>, engine: &EngineId) -> Result<Slot, VaultError> {
+    pub(super) fn take(self: &Arc<Self>, engine: &Principal) -> Result<Slot, VaultError> {
         let mut taken = self.taken();
         let own = taken.get(engine).copied().unwrap_or_default();
         if own >= self.per_engine || taken.values().sum::<usize>() >= self.in_all {
@@ -37,7 +37,7 @@ impl Slots {
         Ok(Slot { slots: Arc::clone(self), engine: engine.clone() })
     }
 
-    fn taken(&self) -> MutexGuard<'_, HashMap<EngineId, usize>> {
+    fn taken(&self) -> MutexGuard<'_, HashMap<Principal, usize>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -63,7 +63,13 @@ mod tests {
     #[test]
     fn no_engine_has_more_than_its_share_and_all_together_no_more_than_there_are() {
         let slots = Slots::new(3, 2);
-        let [sync, other]: [EngineId; 2] = ["sync", "other"].map(|id| id.parse().unwrap());
+        let of = |home: &str| Principal {
+            home: Some(home.parse().unwrap()),
+            engine: "sync".parse().unwrap(),
+            incarnation: 1,
+        };
+        // One name in two tenants: two engines.
+        let [sync, other] = [of("acme"), of("globex")];
         let first = slots.take(&sync).unwrap();
         let _second = slots.take(&sync).unwrap();
         assert!(matches!(slots.take(&sync), Err(VaultError::TooManyStreams)));

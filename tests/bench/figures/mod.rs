@@ -1,6 +1,7 @@
 //! The figures: each measures one thing, prints it, and says which promises it is about.
 
 mod footprint;
+mod guard;
 mod reads;
 mod refreshes;
 mod statuses;
@@ -14,8 +15,9 @@ use crate::report::Target;
 type Figure = fn(&Effort) -> Result<Vec<Target>, Box<dyn Error>>;
 
 /// All of them, by name, in the order in which they are measured.
-pub(crate) const ALL: [(&str, Figure); 4] = [
+pub(crate) const ALL: [(&str, Figure); 5] = [
     ("footprint", footprint::measure),
+    ("guard", guard::measure),
     ("reads", reads::measure),
     ("statuses", statuses::measure),
     ("refreshes", refreshes::measure),

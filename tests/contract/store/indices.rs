@@ -11,14 +11,14 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use vault_engine::domain::id::{TenantId, UserId};
 use vault_engine::domain::ports::{
-    Address, ChangeCursor, Changes, Expected, Hints, Index, Item, Listener, Partition, Pushes, Record, ScanCursor,
-    Scope, StateHint, Store, Version,
+    Address, ChangeCursor, Changes, DocumentName, Expected, Hints, Index, Item, Listener, Partition, Pushes, Record,
+    ScanCursor, Scope, StateHint, Store, Version,
 };
 use vault_engine::domain::time::Timestamp;
 
 use super::backends::Backend;
 use super::eventually::eventually;
-use super::promises::{connection, keyring, user_key};
+use super::promises::{connection, document, keyring, user_key};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix_seconds(seconds)
@@ -274,6 +274,9 @@ pub(crate) async fn a_scan_finds_everything_once_and_no_lease(backend: impl Back
         }
         create(&*store, &keyring(tenant), None).await;
         there.insert(format!("{:?}", keyring(tenant)));
+        let registry = document(tenant, DocumentName::Registry);
+        create(&*store, &registry, None).await;
+        there.insert(format!("{registry:?}"));
     }
     for partition in Partition::all() {
         create(&*store, &Address::Lease { partition }, None).await;
@@ -293,6 +296,7 @@ pub(crate) async fn a_scan_of_a_tenant_finds_nothing_of_anybody_else(backend: im
     for tenant in ["a", "a-b", "a0", "a1", "aa"] {
         create(&*store, &connection(tenant, "u1", "gmail"), None).await;
         create(&*store, &keyring(tenant), None).await;
+        create(&*store, &document(tenant, DocumentName::KeyUsage), None).await;
     }
     let scope = Scope::Tenant("a".parse().unwrap());
     let found: Vec<_> = scan_all(&*index, &scope, 10).await.into_iter().flatten().collect();

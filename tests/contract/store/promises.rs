@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use vault_engine::domain::id::{ConnectionKey, TenantId};
-use vault_engine::domain::ports::{Address, Expected, MAX_VALUE_BYTES, Store, StoreError, Stored, UserDrawer, Version};
+use vault_engine::domain::ports::{
+    Address, DocumentName, Expected, MAX_VALUE_BYTES, Store, StoreError, Stored, UserDrawer, Version,
+};
 
 use super::backends::Backend;
 
@@ -27,6 +29,10 @@ pub(crate) fn user_key(tenant: &str, user: &str, generation: u32) -> Address {
 
 pub(crate) fn keyring(tenant: &str) -> Address {
     Address::TenantKeyring { tenant: tenant.parse().unwrap() }
+}
+
+pub(crate) fn document(tenant: &str, name: DocumentName) -> Address {
+    Address::Document { tenant: tenant.parse().unwrap(), name }
 }
 
 fn gmail() -> Address {
@@ -302,6 +308,10 @@ pub(crate) async fn no_two_addresses_share_a_place(backend: impl Backend) {
         keyring("default"),
         keyring("key"),
         Address::TenantKeyring { tenant: TenantId::system() },
+        document("default", DocumentName::Registry),
+        document("default", DocumentName::KeyUsage),
+        document("key-usage", DocumentName::Registry),
+        Address::Document { tenant: TenantId::system(), name: DocumentName::Registry },
     ];
     addresses.extend(LOOK_ALIKES.map(|(tenant, user)| connection(tenant, user, "gmail")));
     addresses.extend(LOOK_ALIKES.map(|(tenant, user)| user_key(tenant, user, 0)));

@@ -7,7 +7,7 @@ use prost::Message as _;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
-use vault_engine::pb::vault_v1::GetTokenResponse;
+use vault_engine::pb::vault_v1::{CreateKeyResponse, GetTokenResponse, RotateKeyResponse};
 
 /// A call that failed, as its caller sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,11 +78,16 @@ impl Witness {
     /// Takes down an answer.
     pub(super) fn saw(&self, path: &str, metadata: &MetadataMap, body: &[u8]) {
         let mut body = body.to_vec();
-        if path.ends_with("/GetToken") {
-            // The one place where a secret may be, once.
-            let token = GetTokenResponse::decode(&*body).unwrap().access_token;
-            let at = body.windows(token.len()).position(|window| window == token.as_bytes()).unwrap();
-            body.drain(at..at + token.len());
+        // The places where a secret may be, once.
+        let secret = match path.rsplit('/').next().unwrap() {
+            "GetToken" => GetTokenResponse::decode(&*body).unwrap().access_token,
+            "CreateKey" => CreateKeyResponse::decode(&*body).unwrap().secret,
+            "RotateKey" => RotateKeyResponse::decode(&*body).unwrap().secret,
+            _ => String::new(),
+        };
+        if !secret.is_empty() {
+            let at = body.windows(secret.len()).position(|window| window == secret.as_bytes()).unwrap();
+            body.drain(at..at + secret.len());
         }
         self.take_down(&format!("{metadata:?}"), &body);
     }

@@ -55,6 +55,32 @@ impl Ask for pb::DeleteTokenRequest {
     type Answer = pb::DeleteTokenResponse;
 }
 
+macro_rules! admin {
+    ($($request:ident -> $answer:ident at $method:literal;)*) => {$(
+        impl Ask for pb::$request {
+            const PATH: &str = concat!("/vault.v1.Admin/", $method);
+            type Answer = pb::$answer;
+        }
+    )*};
+}
+
+admin! {
+    CreateTenantRequest -> Tenant at "CreateTenant";
+    GetTenantRequest -> Tenant at "GetTenant";
+    ListTenantsRequest -> ListTenantsResponse at "ListTenants";
+    UpdateTenantRequest -> Tenant at "UpdateTenant";
+    CreateEngineRequest -> Engine at "CreateEngine";
+    GetEngineRequest -> Engine at "GetEngine";
+    ListEnginesRequest -> ListEnginesResponse at "ListEngines";
+    UpdateEngineRequest -> Engine at "UpdateEngine";
+    DeleteEngineRequest -> DeleteEngineResponse at "DeleteEngine";
+    CreateKeyRequest -> CreateKeyResponse at "CreateKey";
+    ListKeysRequest -> ListKeysResponse at "ListKeys";
+    RotateKeyRequest -> RotateKeyResponse at "RotateKey";
+    RevokeKeyRequest -> Key at "RevokeKey";
+    CheckAccessRequest -> CheckAccessResponse at "CheckAccess";
+}
+
 /// Asks for the user's token.
 pub(crate) fn get(platform: &str) -> pb::GetTokenRequest {
     pb::GetTokenRequest { user_id: USER.to_owned(), platform: platform.to_owned(), ..Default::default() }

@@ -1,7 +1,8 @@
 //! A whole vault in this process, what stands around it, and what it leaves behind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use vault_engine::adapters::system::SystemRandom;
 use vault_engine::app::{App, Foundation, MadeEngine};
 use vault_engine::config::{Config, EngineConfig};
 use vault_engine::domain::method::Action;
+use vault_engine::domain::policy::{Named, Policy};
 use vault_engine::lifecycle::Lifecycle;
 use vault_engine::pb::vault_v1::StoreTokenRequest;
 use vault_engine::transport::{Reflection, ServeError, Server, ServerLimits};
@@ -32,13 +34,17 @@ use crate::provider::{Answer, Provider};
 use crate::redis::{RedisOptions, RedisServer};
 
 /// Who may call: id, actions, tenants.
-const ENGINES: [(&str, &[Action], &[&str]); 5] = [
+const ENGINES: [(&str, &[Action], &[&str]); 6] = [
     ("action", &[Action::Get], &["default"]),
     ("sync", &[Action::Status, Action::Get, Action::Store, Action::List, Action::Watch], &["default"]),
     ("local", &Action::ALL, &["default"]),
     ("acme", &Action::ALL, &["acme"]),
     ("broker", &Action::ALL, &["acme", "globex"]),
+    ("admin", &Action::ADMIN, &["*"]),
 ];
+
+/// Instances that were started so far, by all tests.
+static INSTANCES: AtomicU64 = AtomicU64::new(7);
 
 /// A vault, running.
 pub(crate) struct Vault {
@@ -94,6 +100,8 @@ impl Vault {
             settings.insert("VAULT_ENGINE_STORE__KIND".to_owned(), "redis".to_owned());
             let url = format!("redis://127.0.0.1:{}/0", redis.port());
             settings.insert("VAULT_ENGINE_STORE__REDIS__URL".to_owned(), url);
+            // What a test counts is what its calls ask of the store.
+            settings.insert("VAULT_ENGINE_REGISTRY__ENABLED".to_owned(), "false".to_owned());
             // What a test does to the records behind the vault's back is to be seen at once.
             settings.insert("VAULT_ENGINE_NEAR_CACHE__MAX_MEBIBYTES".to_owned(), "0".to_owned());
         }
@@ -145,7 +153,7 @@ impl Vault {
         self.settings.lock().unwrap().insert(format!("VAULT_ENGINE_{key}"), value.to_owned());
     }
 
-    /// An engine with its credentials: `action`, `sync`, `local`, and for other tenants `acme` and `broker`.
+    /// An engine with its credentials: `action`, `sync`, `local`, `admin`, and for other tenants `acme` and `broker`.
     pub(crate) fn as_engine(&self, engine: &str) -> Caller {
         self.as_nobody().and("x-engine-id", engine).and("x-engine-key", self.key_of(engine))
     }
@@ -156,11 +164,33 @@ impl Vault {
         Caller::new(running.as_ref().unwrap().channel.clone(), Arc::clone(&self.witness))
     }
 
+    /// Somebody without credentials at each instance.
+    pub(crate) fn as_nobody_everywhere(&self) -> Vec<Caller> {
+        let running = self.running.lock().unwrap();
+        let mut callers = Vec::new();
+        let mut next = running.as_ref();
+        while let Some(instance) = next {
+            callers.push(Caller::new(instance.channel.clone(), Arc::clone(&self.witness)));
+            next = instance.other.as_deref();
+        }
+        callers
+    }
+
+    /// A key that was just made: it must be found nowhere but in the answer.
+    pub(crate) fn keep_secret(&self, key: &str) {
+        self.canaries.include(key.rsplit('_').next().unwrap());
+    }
+
     /// Starts another instance on the same store.
     pub(crate) async fn start_another(&self) {
         let foundation = self.running.lock().unwrap().as_ref().unwrap().foundation.clone();
         let other = self.run(Some(foundation)).await;
-        self.running.lock().unwrap().as_mut().unwrap().other = Some(Box::new(other));
+        let mut running = self.running.lock().unwrap();
+        let mut last = running.as_mut().unwrap();
+        while last.other.is_some() {
+            last = last.other.as_mut().unwrap();
+        }
+        last.other = Some(Box::new(other));
     }
 
     /// Starts another instance on the same store, which is told nothing and has to ask.
@@ -313,7 +343,8 @@ impl Vault {
         let lifecycles: Vec<Lifecycle> = {
             let running = self.running.lock().unwrap();
             let running = running.as_ref().unwrap();
-            [Some(running), running.other.as_deref()].into_iter().flatten().map(|one| one.lifecycle.clone()).collect()
+            let all = std::iter::successors(Some(running), |running| running.other.as_deref());
+            all.map(|one| one.lifecycle.clone()).collect()
         };
         for lifecycle in lifecycles {
             lifecycle.drain();
@@ -353,8 +384,10 @@ impl Vault {
         let reflection = if config.server.reflection { Reflection::On } else { Reflection::Off };
         let guard = App::over(foundation.clone(), config, &lifecycle, &made).await.unwrap().guard;
         let weak = Arc::downgrade(&guard);
+        // No two instances give two calls one id.
+        let number = INSTANCES.fetch_add(1, Ordering::Relaxed);
         let free = ([127, 0, 0, 1], 0).into();
-        let server = Server::bind(free, guard, reflection, self.limits, 7).await.unwrap();
+        let server = Server::bind(free, guard, reflection, self.limits, number).await.unwrap();
         let url = format!("http://{}", server.address().unwrap());
         let health = server.health();
         health.serving().await;
@@ -392,12 +425,12 @@ impl Vault {
     }
 
     fn made_engine(&self, (name, actions, tenants): &(&str, &[Action], &[&str])) -> MadeEngine {
-        let config = EngineConfig {
-            id: name.parse().unwrap(),
-            actions: actions.iter().copied().collect(),
-            tenants: tenants.iter().map(|tenant| tenant.parse().unwrap()).collect::<BTreeSet<_>>(),
-            keys: Vec::new(),
+        let mut config = EngineConfig::allowing(name.parse().unwrap(), actions.iter().copied(), []);
+        let tenants = match tenants {
+            ["*"] => Named::All,
+            named => Named::Only(named.iter().map(|tenant| tenant.parse().unwrap()).collect()),
         };
+        config.policy = Policy::new(tenants, config.policy.rules().to_vec()).unwrap();
         MadeEngine { config, key: self.key_of(name).parse().unwrap() }
     }
 }

@@ -71,9 +71,11 @@ pub(super) fn scanned(place: &Place) -> &str {
 pub(super) fn indexed(address: &Address, place: &Place) -> String {
     match address {
         Address::Connection(_) => format!("{}:{}", place.drawer, place.field),
-        Address::UserKey { .. } | Address::TenantKeyring { .. } | Address::Lease { .. } | Address::Epoch => {
-            String::new()
-        }
+        Address::UserKey { .. }
+        | Address::TenantKeyring { .. }
+        | Address::Document { .. }
+        | Address::Lease { .. }
+        | Address::Epoch => String::new(),
     }
 }
 
