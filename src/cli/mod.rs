@@ -144,3 +144,13 @@ impl Cli {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_command_is_one_the_parser_can_tell_from_the_others() {
+        super::Cli::command().debug_assert();
+    }
+}

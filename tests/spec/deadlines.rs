@@ -14,13 +14,17 @@ fn while_the_store_hangs_every_method_answers_within_the_deadline_and_writes_it_
         let [local, admin] = ["local", "admin"].map(|engine| vault.as_engine(engine).and("grpc-timeout", "1S"));
         let requests = sound_requests();
         vault.redis().pause();
-        let refused = join_all(requests.iter().map(async |(path, request)| {
-            let began = Instant::now();
-            let hurried = if path.starts_with("/vault.v1.Admin/") { &admin } else { &local };
-            let refused = hurried.send(path, request.clone()).await.err().unwrap();
-            (path, refused, began.elapsed())
-        }))
-        .await;
+        let mut refused = Vec::new();
+        // Not all at once: what is measured is how long a call waits for the store, not for twenty others.
+        for some in requests.chunks(7) {
+            let calls = some.iter().map(async |(path, request)| {
+                let began = Instant::now();
+                let hurried = if path.starts_with("/vault.v1.Admin/") { &admin } else { &local };
+                let refused = hurried.send(path, request.clone()).await.err().unwrap();
+                (path, refused, began.elapsed())
+            });
+            refused.extend(join_all(calls).await);
+        }
         vault.redis().resume();
         for (path, refused, waited) in refused {
             assert_eq!(refused.told(), (Code::Unavailable, "store_unavailable", "retry"), "{path}");

@@ -40,7 +40,7 @@ impl RegistryFollower {
         looked.map(|_| ())
     }
 
-    /// Looks from time to time until it is to stop.
+    /// Looks from time to time until it is to stop, and writes down then what is not yet.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
         let following = async {
             let mut looks = interval(self.refresh);
@@ -67,6 +67,7 @@ impl RegistryFollower {
             () = following => {}
             () = stop => {}
         }
+        self.write_usage().await;
     }
 
     async fn write_usage(&self) {

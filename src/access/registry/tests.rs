@@ -88,7 +88,7 @@ fn whatever_is_wrong_the_audit_knows_why() {
     let refused =
         |engine: &str, key: String| registry.verify(&Credentials::new(engine.into(), key), now()).unwrap_err();
     assert_eq!(refused("sync", key.expose()), NotVerified::UnknownEngine);
-    assert_eq!(refused("keyless", key.expose()), NotVerified::UnknownEngine);
+    assert_eq!(refused("keyless", key.expose()), NotVerified::WrongKey);
     assert_eq!(refused("action", EngineKey::make(&SystemRandom).expose()), NotVerified::WrongKey);
     assert_eq!(refused("action", "x".into()), NotVerified::MalformedKey);
     assert_eq!(refused("Action", key.expose()), NotVerified::MalformedEngine);

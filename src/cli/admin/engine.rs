@@ -32,7 +32,8 @@ pub(in crate::cli) enum Command {
         #[command(flatten)]
         asking: Asking,
         /// The tenant; `system` for the engines of the installation
-        tenant: String,
+        #[arg(value_name = "TENANT")]
+        home: String,
     },
     /// Show an engine with all its rules
     Show {
@@ -134,7 +135,7 @@ pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
             output::note(format!("It has no key yet: `vault-engine admin key create {engine}`"));
             Ok(ExitCode::SUCCESS)
         }
-        Command::List { asking, tenant } => list(&asking, &tenant).await,
+        Command::List { asking, home } => list(&asking, &home).await,
         Command::Show { asking, engine } => {
             let mut client = asking.client.connect().await?;
             let found = find(&mut client, &engine).await?;

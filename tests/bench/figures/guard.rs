@@ -134,7 +134,7 @@ fn now() -> Timestamp {
 
 /// With a policy and limits such as an installation that is careful has.
 fn engine(tenant: &TenantId) -> Result<NewEngine, Box<dyn Error>> {
-    let platforms = ["gmail", "slack", "notion"].map(|id| id.parse()).into_iter().collect::<Result<_, _>>()?;
+    let platforms = ["gmail", "slack", "notion"].map(str::parse).into_iter().collect::<Result<_, _>>()?;
     let users = (0..50).map(|number| format!("ceo-{number}").parse()).collect::<Result<_, _>>()?;
     let allow = Rule { platforms: Named::Only(platforms), ..Rule::allowing(Named::Only([Action::Get].into())) };
     let deny = Rule { effect: Effect::Deny, users: Named::Only(users), ..Rule::allowing(Named::All) };

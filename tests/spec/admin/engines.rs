@@ -33,7 +33,7 @@ fn an_engine_is_what_it_was_made_as_and_changed_by_who_has_seen_it() {
                 etag: etag.to_owned(),
                 ..Engine::default()
             }),
-            update_mask: masked(&["display_name"]),
+            update_mask: Some(masked(&["display_name"])),
         };
         let changed = admin.call(change(&seen.etag)).await.unwrap();
         assert_eq!((changed.display_name.as_str(), &changed.policy), ("Sync", &seen.policy));
@@ -101,7 +101,7 @@ fn nobody_gives_or_takes_over_administration_they_do_not_have() {
         }
         let with = |name: &str, policy: Policy| UpdateEngineRequest {
             engine: Some(Engine { name: name.to_owned(), policy: Some(policy), ..Engine::default() }),
-            update_mask: masked(&["policy"]),
+            update_mask: Some(masked(&["policy"])),
         };
         assert_eq!(maker.call(with(&below.engine, allowing(&["*"]))).await.unwrap_err().told(), DENIED);
         assert_eq!(maker.call(with(&above.engine, allowing(&["get"]))).await.unwrap_err().told(), DENIED);
@@ -221,7 +221,7 @@ fn a_tenant_has_a_name_a_switch_and_no_twin() {
                 etag: etag.to_owned(),
                 ..Tenant::default()
             }),
-            update_mask: masked(&["*"]),
+            update_mask: Some(masked(&["*"])),
         };
         assert_eq!(admin.call(rename(&seen.etag)).await.unwrap().display_name, "Acme AG");
         assert_eq!(admin.call(rename(&seen.etag)).await.unwrap_err().code, Code::Aborted);

@@ -123,7 +123,7 @@ fn one_user_among_a_hundred_who_is_not_permitted_is_refused_alone() {
             let alone = reader.call(of(&one.user_id, &[])).await;
             match alone {
                 Ok(alone) => {
-                    assert_eq!((alone.connected_platforms, one.error_code), (one.connected_platforms, String::new()))
+                    assert_eq!((alone.connected_platforms, one.error_code), (one.connected_platforms, String::new()));
                 }
                 Err(refused) => {
                     assert_eq!((one.user_id.as_str(), one.connected_platforms.len()), ("zoe", 0));

@@ -224,6 +224,22 @@ fn an_engine_changes_over_under_load_without_being_refused_once() {
 }
 
 #[test]
+fn when_a_key_was_used_last_is_remembered_by_the_store() {
+    spec(async |vault| {
+        let used = engine(vault, "default", "sync2", allowing(&["get"])).await;
+        let unused = engine(vault, "default", "sync3", allowing(&["get"])).await;
+        assert!(is_let_in(&used.caller(vault)).await);
+        vault.restart().await;
+        let last_used = async |made: &Made| {
+            let request = ListKeysRequest { parent: made.engine.clone() };
+            vault.as_engine("admin").call(request).await.unwrap().keys[0].last_used_at
+        };
+        assert!(last_used(&used).await >= used.key.created_at);
+        assert_eq!(last_used(&unused).await, 0);
+    });
+}
+
+#[test]
 fn keys_outlive_a_restart_and_are_worth_nothing_in_another_engine_s_hands() {
     spec(async |vault| {
         let made = engine(vault, "default", "sync2", allowing(&["get"])).await;

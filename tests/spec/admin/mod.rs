@@ -46,8 +46,8 @@ fn engine_of(parent: &str, id: &str, policy: Policy) -> CreateEngineRequest {
     CreateEngineRequest { parent: format!("tenants/{parent}"), engine_id: id.to_owned(), engine: Some(engine) }
 }
 
-fn masked(paths: &[&str]) -> Option<prost_types::FieldMask> {
-    Some(prost_types::FieldMask { paths: words(paths) })
+fn masked(paths: &[&str]) -> prost_types::FieldMask {
+    prost_types::FieldMask { paths: words(paths) }
 }
 
 async fn tenant(vault: &Vault, id: &str) {
@@ -82,19 +82,19 @@ async fn key_of(vault: &Vault, by: &Caller, engine: &str) -> Result<Made, Refuse
 
 async fn set_policy(vault: &Vault, made: &Made, policy: Policy) {
     let engine = Engine { name: made.engine.clone(), policy: Some(policy), ..Engine::default() };
-    let request = UpdateEngineRequest { engine: Some(engine), update_mask: masked(&["policy"]) };
+    let request = UpdateEngineRequest { engine: Some(engine), update_mask: Some(masked(&["policy"])) };
     vault.as_engine("admin").call(request).await.unwrap();
 }
 
 async fn switch_engine(vault: &Vault, name: &str, disabled: bool) {
     let engine = Engine { name: name.to_owned(), disabled, ..Engine::default() };
-    let request = UpdateEngineRequest { engine: Some(engine), update_mask: masked(&["disabled"]) };
+    let request = UpdateEngineRequest { engine: Some(engine), update_mask: Some(masked(&["disabled"])) };
     vault.as_engine("admin").call(request).await.unwrap();
 }
 
 async fn switch_tenant(vault: &Vault, id: &str, disabled: bool) {
     let tenant = Tenant { name: format!("tenants/{id}"), disabled, ..Tenant::default() };
-    let request = UpdateTenantRequest { tenant: Some(tenant), update_mask: masked(&["disabled"]) };
+    let request = UpdateTenantRequest { tenant: Some(tenant), update_mask: Some(masked(&["disabled"])) };
     vault.as_engine("admin").call(request).await.unwrap();
 }
 

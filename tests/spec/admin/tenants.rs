@@ -70,7 +70,7 @@ fn who_administers_one_tenant_sees_and_changes_no_other() {
             let policy = Policy { tenants, ..allowing(&["get"]) };
             faces.push(acme.call(engine_of(id, "mine", policy)).await.unwrap_err());
             let off = Tenant { name: parent.to_owned(), disabled: true, ..Tenant::default() };
-            let request = UpdateTenantRequest { tenant: Some(off), update_mask: masked(&["disabled"]) };
+            let request = UpdateTenantRequest { tenant: Some(off), update_mask: Some(masked(&["disabled"])) };
             faces.push(acme.call(request).await.unwrap_err());
         }
         let create = CreateTenantRequest { tenant_id: "initech".to_owned(), ..Default::default() };
