@@ -33,6 +33,8 @@ pub struct Registrar {
     clock: Arc<dyn Clock>,
     held: Mutex<BTreeMap<TenantId, Held>>,
     looks: AtomicU64,
+    /// What an alarm was raised about, so that it is raised once and not with every look.
+    alarmed: Mutex<BTreeMap<TenantId, CorruptRecord>>,
 }
 
 /// A document as this instance has seen it last.
@@ -64,7 +66,16 @@ impl Registrar {
         epochs: Arc<Epochs>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, seal, tickets, epochs, clock, held: Mutex::default(), looks: AtomicU64::new(0) }
+        Self {
+            store,
+            seal,
+            tickets,
+            epochs,
+            clock,
+            held: Mutex::default(),
+            looks: AtomicU64::new(0),
+            alarmed: Mutex::default(),
+        }
     }
 
     /// Everything this instance has seen last.
@@ -192,16 +203,17 @@ impl Registrar {
         match self.load(tenant).await {
             Ok(Some(held)) if held.version.0 >= announced => {
                 let changed = before != Some(held.version);
+                self.alarmed().remove(tenant);
                 self.hold(tenant, held);
                 Ok(changed)
             }
             Ok(None) if announced == 0 => Ok(false),
             Ok(_) => {
-                alarm(tenant, CorruptRecord::Rollback);
+                self.alarm(tenant, CorruptRecord::Rollback);
                 Ok(false)
             }
             Err(VaultError::Corrupt(corrupt)) => {
-                alarm(tenant, corrupt);
+                self.alarm(tenant, corrupt);
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -242,6 +254,25 @@ impl Registrar {
         }
     }
 
+    fn alarm(&self, tenant: &TenantId, corrupt: CorruptRecord) {
+        if self.alarmed().insert(tenant.clone(), corrupt) == Some(corrupt) {
+            return;
+        }
+        let advice = "what was known before stays in force here; the store lost acknowledged writes, was set back, or \
+                      somebody else writes to it";
+        tracing::error!(
+            alarm = "record_corrupt",
+            reason = corrupt.reason(),
+            record = %format_args!("registry of {tenant}"),
+            advice,
+            "a registry cannot be trusted"
+        );
+    }
+
+    fn alarmed(&self) -> MutexGuard<'_, BTreeMap<TenantId, CorruptRecord>> {
+        self.alarmed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn held(&self) -> MutexGuard<'_, BTreeMap<TenantId, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -249,16 +280,4 @@ impl Registrar {
 
 fn address(tenant: &TenantId) -> Address {
     Address::Document { tenant: tenant.clone(), name: DocumentName::Registry }
-}
-
-fn alarm(tenant: &TenantId, corrupt: CorruptRecord) {
-    let advice = "what was known before stays in force here; the store lost acknowledged writes, was set back, or \
-                  somebody else writes to it";
-    tracing::error!(
-        alarm = "record_corrupt",
-        reason = corrupt.reason(),
-        record = %format_args!("registry of {tenant}"),
-        advice,
-        "a registry cannot be trusted"
-    );
 }
