@@ -238,10 +238,10 @@ impl Method {
             Self::ListEngines => "list_engines",
             Self::UpdateEngine => "update_engine",
             Self::DeleteEngine => "delete_engine",
-            Self::CreateKey => "create_key",
-            Self::ListKeys => "list_keys",
-            Self::RotateKey => "rotate_key",
-            Self::RevokeKey => "revoke_key",
+            Self::CreateKey => "create_engine_key",
+            Self::ListKeys => "list_engine_keys",
+            Self::RotateKey => "rotate_engine_key",
+            Self::RevokeKey => "revoke_engine_key",
             Self::CheckAccess => "check_access",
             Self::StoreToken
             | Self::GetToken

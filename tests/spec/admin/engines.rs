@@ -197,7 +197,7 @@ fn what_was_administered_is_in_the_trail() {
                 format!("{} {} {} {}", word("action"), word("tenant"), word("target"), word("result"))
             })
             .collect();
-        assert_eq!(told, ["create_tenant acme  ok", "create_engine acme sync2 ok", "create_key acme sync2 ok"]);
+        assert_eq!(told, ["create_tenant acme  ok", "create_engine acme sync2 ok", "create_engine_key acme sync2 ok"]);
         drop(made);
     });
 }
