@@ -40,7 +40,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let environment = config.environment.clone();
     let catalog = std::sync::Arc::new(app::catalog(config)?);
     let records = foundation.records(&environment, &catalog, KeyLimits::default());
-    let subject = || Subject { tenant: Some(args.tenant.clone()), user: Some(args.user.clone()), platform: None };
+    let subject = || Subject { tenant: Some(args.tenant.clone()), user: Some(args.user.clone()), ..Subject::default() };
     trail.write_about(AuditAction::Erase, subject(), (AuditResult::Ok, "begun"), None).await?;
     let erased = records.erase(&args.tenant, &args.user).await;
     let (result, items) = match &erased {

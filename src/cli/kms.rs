@@ -285,7 +285,7 @@ impl Site {
         work: impl Future<Output = Result<T, KeyLifeError>>,
     ) -> Result<T, Failure> {
         let trail = OperatorTrail::open(&self.config, "kms")?;
-        let subject = || Subject { tenant: Some(args.tenant.clone()), user: None, platform: None };
+        let subject = || Subject { tenant: Some(args.tenant.clone()), ..Subject::default() };
         trail.write_about(action, subject(), (AuditResult::Ok, "begun"), None).await?;
         let done = work.await;
         let result = if done.is_ok() { (AuditResult::Ok, "") } else { (AuditResult::Failed, "incomplete") };
