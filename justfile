@@ -45,6 +45,11 @@ million:
 chaos *args:
     cargo test --test chaos -- --long {{ args }}
 
+# The audit trail: ten million lines without a false alarm, a thousand kills without a token that has no line: hours
+trail:
+    VAULT_TEST_AUDIT_LINES=10000000 cargo test --release --lib an_intact_trail_never_raises -- --nocapture
+    VAULT_TEST_KILLS=1000 cargo test --release --test process wherever_it_is_killed -- --nocapture
+
 # The documentation of the code, in a browser
 docs:
     cargo doc --no-deps --document-private-items --open

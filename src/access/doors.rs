@@ -5,6 +5,7 @@ use super::refusal::{NotPermitted, Refusal};
 use crate::domain::audit::Subject;
 use crate::domain::id::{ConnectionKey, TenantId, UserId};
 use crate::domain::method::Method;
+use crate::domain::secret::AccessToken;
 use crate::domain::policy::Permits;
 use crate::service::{
     BatchGetStatus, BatchGetStatusQuery, DeleteToken, DeleteTokenAnswer, GetStatus, GetStatusQuery, GetToken,
@@ -42,6 +43,16 @@ pub(super) trait Door: Sync {
     /// The version of the record an answer is about.
     fn version(answer: &Self::Answer) -> Option<u64>;
 
+    /// The access token a query brings, to be stored.
+    fn brings(_: &Self::Query) -> Option<&AccessToken> {
+        None
+    }
+
+    /// The access token an answer releases.
+    fn releases(_: &Self::Answer) -> Option<&AccessToken> {
+        None
+    }
+
     /// How many users or connections an answer tells of, where it may tell of many.
     fn items(_: &Self::Answer) -> Option<u64> {
         None
@@ -71,6 +82,10 @@ impl Door for StoreToken {
 
     fn version(answer: &StoreTokenAnswer) -> Option<u64> {
         Some(answer.version.0)
+    }
+
+    fn brings(query: &StoreTokenCommand) -> Option<&AccessToken> {
+        Some(&query.access)
     }
 }
 
@@ -107,6 +122,10 @@ impl Door for GetToken {
 
     fn version(answer: &GetTokenAnswer) -> Option<u64> {
         Some(answer.version.0)
+    }
+
+    fn releases(answer: &GetTokenAnswer) -> Option<&AccessToken> {
+        Some(&answer.access)
     }
 }
 

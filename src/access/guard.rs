@@ -267,6 +267,7 @@ impl Guard {
         let (result, reason, version) = match &answer {
             Ok(answer) => {
                 record.tells_of(D::items(answer));
+                record.recognises(D::releases(answer));
                 (AuditResult::Ok, "", D::version(answer))
             }
             Err(refusal) => (refusal.audit_result(), refusal.reason(), None),
@@ -299,9 +300,14 @@ impl Guard {
         if let Some(user) = D::token_of(&query) {
             self.count_user(caller, tenant, user)?;
         }
+        record.recognises(D::brings(&query));
         if !self.audit.is_writable() {
             // The line about this refusal is the attempt that finds out when the trail can be written again.
             return Err(VaultError::from(AuditUnavailable).into());
+        }
+        if D::METHOD.action().changes() {
+            // Whatever becomes of the process meanwhile, the trail tells of what may have changed.
+            record.begins().await.map_err(VaultError::from)?;
         }
         door.run(query, &permits).await
     }

@@ -10,6 +10,7 @@ use crate::domain::audit::{AuditAction, AuditEntry, AuditResult, Subject};
 use crate::domain::id::RequestId;
 use crate::domain::method::Method;
 use crate::domain::ports::{AuditSink, AuditUnavailable};
+use crate::domain::secret::AccessToken;
 use crate::domain::time::Timestamp;
 
 /// The audit entry of one call. If it is dropped before it is written, it says so itself.
@@ -70,6 +71,7 @@ impl Record {
             latency: Duration::ZERO,
             record_version: None,
             items: None,
+            token_fp: None,
         };
         Self { audit: Arc::clone(audit), began: Instant::now(), entry: Some(entry) }
     }
@@ -96,10 +98,24 @@ impl Record {
         }
     }
 
+    /// A token that is stored, or is about to leave.
+    pub(super) fn recognises(&mut self, token: Option<&AccessToken>) {
+        if let (Some(entry), Some(token)) = (&mut self.entry, token) {
+            entry.token_fp = self.audit.fingerprint(token);
+        }
+    }
+
     pub(super) fn tells_of(&mut self, items: Option<u64>) {
         if let Some(entry) = &mut self.entry {
             entry.items = items;
         }
+    }
+
+    /// Writes that it is about to change something. If nothing more is heard of it, nobody knows whether it did.
+    pub(super) async fn begins(&self) -> Result<(), AuditUnavailable> {
+        let Some(entry) = self.entry.clone() else { return Err(AuditUnavailable) };
+        let latency = self.began.elapsed();
+        self.audit.append(AuditEntry { result: AuditResult::Ok, reason: "begun", latency, ..entry }).await
     }
 
     pub(super) async fn write(

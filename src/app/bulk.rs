@@ -79,7 +79,7 @@ impl OperatorTrail {
         // Made of what an id may be made of.
         let request = request.parse().map_err(|_| StartError::NotBuiltIn("request ids"))?;
         let operator = format!("cli uid:{}", rustix::process::getuid().as_raw());
-        Ok(Self { log: Arc::new(open_audit(&config.audit)?), request, operator: operator.into() })
+        Ok(Self { log: Arc::new(open_audit(config, None, Arc::new(SystemClock))?), request, operator: operator.into() })
     }
 
     /// Writes that something is done with the whole vault, or was.
@@ -131,6 +131,7 @@ impl OperatorTrail {
             latency: std::time::Duration::ZERO,
             record_version: version.map(|version| version.0),
             items,
+            token_fp: None,
         };
         Ok(self.log.append(entry).await?)
     }
@@ -162,6 +163,7 @@ pub async fn importer(
     let foundation = Foundation::lay(&config, lifecycle).await?;
     // An installation has keys of its own from its first day.
     foundation.pepper().await?;
+    trail.log.sign_with(foundation.audit_keys(&config).await?);
     let environment = config.environment.clone();
     let limits = KeyLimits { users: IMPORT_USERS, ..KeyLimits::default() };
     let catalog = Arc::new(catalog(config)?);
@@ -181,7 +183,11 @@ pub async fn importer(
 /// # Errors
 ///
 /// When store or keys cannot be used.
-pub async fn restorer(config: &Config, lifecycle: &Lifecycle) -> Result<RestoreVault, StartError> {
+pub async fn restorer(
+    config: &Config,
+    lifecycle: &Lifecycle,
+    trail: &OperatorTrail,
+) -> Result<RestoreVault, StartError> {
     // A key that is made now opens nothing that was sealed before.
     if let KmsConfig::Local(local) = &config.kms
         && !local.key_file.exists()
@@ -189,6 +195,7 @@ pub async fn restorer(config: &Config, lifecycle: &Lifecycle) -> Result<RestoreV
         return Err(StartError::NoKeyFile(local.key_file.clone()));
     }
     let foundation = Foundation::lay(config, lifecycle).await?;
+    trail.log.sign_with(foundation.audit_keys(config).await?);
     let epochs = foundation.epochs(&config.environment);
     Ok(RestoreVault { store: foundation.store, epochs, clock: foundation.clock })
 }

@@ -1,6 +1,7 @@
 //! The composition root: a configuration in, a vault that is ready to serve out. The only place that names concrete
 //! adapters.
 
+mod audit;
 mod bulk;
 mod foundation;
 mod init;
@@ -11,6 +12,7 @@ mod stores;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::audit::{audit_events, open_audit};
 pub use self::bulk::{OperatorTrail, SealedStore, importer, restorer};
 pub use self::foundation::Foundation;
 pub use self::init::init;
@@ -19,13 +21,12 @@ pub use self::start_error::StartError;
 pub use self::stores::{Migration, migrate};
 use crate::access::admin::Administration;
 use crate::access::{Engine, EngineKey, Guard, KeyVerifier, Pepper, Registry, RegistryFollower};
-use crate::adapters::audit::{AuditLog, Target};
 use crate::adapters::oauth::{HttpTokenEndpoint, OutboundSettings};
 use crate::adapters::profiles::Profiles;
-use crate::adapters::system::{SystemClock, SystemRandom};
-use crate::config::{AuditConfig, BackgroundConfig, Config, EngineConfig};
+use crate::adapters::system::SystemRandom;
+use crate::config::{BackgroundConfig, Config, EngineConfig};
 use crate::domain::catalog::{App as Client, Catalog, Platform};
-use crate::domain::ports::{Clock, Random, Tasks as _};
+use crate::domain::ports::{Random, Tasks as _};
 use crate::envelope::{KeyLimits, Tickets};
 use crate::lifecycle::Lifecycle;
 use crate::refresher::{BackgroundSettings, RefreshSettings, Refresher, RefresherParts, Scheduler};
@@ -81,8 +82,9 @@ impl App {
         lifecycle: &Lifecycle,
         made: &[MadeEngine],
     ) -> Result<Self, StartError> {
-        let audit = Arc::new(open_audit(&config.audit)?);
         let clock = Arc::clone(&foundation.clock);
+        let trail_keys = foundation.audit_keys(&config).await?;
+        let audit = Arc::new(open_audit(&config, Some(trail_keys), Arc::clone(&clock))?);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
         let epochs = foundation.epochs(&config.environment);
         epochs.learn().await.map_err(StartError::Epoch)?;
@@ -259,19 +261,6 @@ fn start_scheduler(
     let scheduler = Scheduler::new(Arc::clone(refresher), store, index, settings);
     let stop = lifecycle.clone();
     lifecycle.spawn("scheduler", Box::pin(async move { scheduler.run(stop.drained()).await }));
-}
-
-/// Opens the audit trail.
-///
-/// # Errors
-///
-/// When it cannot be opened: there is no service without it.
-pub fn open_audit(config: &AuditConfig) -> Result<AuditLog, StartError> {
-    let target = match config {
-        AuditConfig::File { path } => Target::File(path.clone()),
-        AuditConfig::Stdout => Target::Stdout,
-    };
-    Ok(AuditLog::open(&target, SystemClock.now())?)
 }
 
 /// The platforms of an installation: every profile, unless the configuration narrows it.

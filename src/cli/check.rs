@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{ConfigArg, Failure, output, serve};
 use crate::app::{self, Foundation};
-use crate::config::AuditConfig;
+use crate::config::AuditSinkConfig;
 use crate::lifecycle::Lifecycle;
 
 #[derive(Debug, clap::Args)]
@@ -31,12 +31,13 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     }
     foundation.pepper().await?;
     ok("keys", foundation.keys_kind.to_owned());
-    match &config.audit {
-        AuditConfig::File { path } => {
-            app::open_audit(&config.audit)?;
+    match &config.audit.sink {
+        AuditSinkConfig::File { path } => {
+            let keys = foundation.audit_keys(&config).await?;
+            app::open_audit(&config, Some(keys), foundation.clock)?;
             ok("audit trail", path.display().to_string());
         }
-        AuditConfig::Stdout => ok("audit trail", "standard output".to_owned()),
+        AuditSinkConfig::Stdout => ok("audit trail", "standard output".to_owned()),
     }
     match app::open_outbox(&config.outbox)? {
         Some(_) => ok("outbox", config.outbox.dir.display().to_string()),

@@ -1,6 +1,7 @@
 //! The command line: one file per command. Parsing arguments and talking to people lives here, and nothing else does.
 
 mod admin;
+mod audit;
 mod check;
 mod client;
 mod demo;
@@ -65,6 +66,9 @@ enum Command {
     /// Answers of platforms that wait to be stored
     #[command(subcommand)]
     Outbox(outbox::Command),
+    /// The audit trail: verify it, look events up, find out where a token passed
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Platform profiles
     #[command(subcommand)]
     Profile(profile::Command),
@@ -134,6 +138,7 @@ impl Cli {
             Command::Kms(command) => kms::run(command).await,
             Command::Erase(args) => erase::run(args).await,
             Command::Outbox(command) => outbox::run(command).await,
+            Command::Audit(command) => audit::run(command).await,
             Command::Profile(command) => profile::run(command),
             Command::Token(command) => token::run(command).await,
             Command::Import(args) => import::run(args).await,

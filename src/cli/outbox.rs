@@ -106,7 +106,8 @@ async fn replay(args: &Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let foundation = Foundation::lay(&config, &Lifecycle::default()).await?;
-    let audit: Arc<dyn AuditSink> = Arc::new(app::open_audit(&config.audit)?);
+    let keys = foundation.audit_keys(&config).await?;
+    let audit: Arc<dyn AuditSink> = Arc::new(app::open_audit(&config, Some(keys), Arc::clone(&foundation.clock))?);
     let (environment, outbox) = (config.environment.clone(), config.outbox.clone());
     let catalog = Arc::new(app::catalog(config)?);
     let records = Arc::new(foundation.records(&environment, &catalog, KeyLimits::default()));

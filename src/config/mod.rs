@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use audit::AuditConfig;
+pub use audit::{AuditConfig, AuditSinkConfig};
 pub use engines::{EngineConfig, EngineKeyConfig};
 pub use kms::{AwsKmsConfig, KmsConfig, LocalKmsConfig};
 pub use log::{LogConfig, LogFormat, LogLevel};

@@ -1,9 +1,11 @@
 //! What is written down about every operation.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::id::{ConnectionKey, EngineId, PlatformId, RequestId, TenantId, UserId};
+use super::method::Action;
 use super::time::Timestamp;
 
 /// One line of the audit trail. Every text in it is checked or from a closed vocabulary; none is a secret.
@@ -33,7 +35,13 @@ pub struct AuditEntry {
     pub record_version: Option<u64>,
     /// How many users or connections were told of, where an operation tells of many.
     pub items: Option<u64>,
+    /// What the access token that is released or stored is recognised by.
+    pub token_fp: Option<Fingerprint>,
 }
+
+/// What a token is recognised by in the trail: a keyed digest, of which nobody without the key can tell whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 16]);
 
 /// Whose connection an operation is about.
 #[derive(Debug, Clone, Default)]
@@ -103,9 +111,27 @@ pub enum AuditResult {
     Cancelled,
 }
 
+// === impl Fingerprint ===
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 // === impl AuditAction ===
 
 impl AuditAction {
+    /// Whether it releases secrets or changes them, so that its line has to outlast the machine where that is asked for.
+    #[must_use]
+    pub const fn moves_secrets(self) -> bool {
+        match self {
+            Self::Call(method) => matches!(method.action(), Action::Get | Action::Store | Action::Delete),
+            Self::Export | Self::Restore | Self::Copy | Self::Refresh => true,
+            Self::UnknownMethod | Self::StreamEnd => false,
+        }
+    }
+
     /// The word for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -95,6 +95,15 @@ impl Action {
     /// Those about who may do what. None of them releases a token.
     pub const ADMIN: [Self; 4] = [Self::AdminRead, Self::AdminTenants, Self::AdminEngines, Self::AdminKeys];
 
+    /// Whether it changes what is stored.
+    #[must_use]
+    pub const fn changes(self) -> bool {
+        match self {
+            Self::Store | Self::Delete => true,
+            Self::Get | Self::Status | Self::List | Self::Watch => false,
+        }
+    }
+
     /// The word for it in configuration and audit lines.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

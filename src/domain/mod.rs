@@ -21,3 +21,4 @@ pub mod registry;
 pub mod schedule;
 pub mod secret;
 pub mod time;
+pub mod trail;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::failpoint;
-use crate::domain::audit::{AuditAction, AuditEntry, AuditResult};
+use crate::domain::audit::{AuditAction, AuditEntry, AuditResult, Fingerprint};
 use crate::domain::connection::{Connection, Entry};
 use crate::domain::error::{CorruptRecord, VaultError};
 use crate::domain::id::{ConnectionKey, RequestId};
@@ -127,7 +127,7 @@ impl Answers {
                     let made_good =
                         self.records.make_good(&key, meant, |current| current.catch_up(kept.clone()).ok()).await;
                     return match made_good {
-                        Ok(Some(_)) => self.is_stored(&key, name, meant, began.elapsed()),
+                        Ok(Some(_)) => self.is_stored((&key, &kept), name, meant, began.elapsed()),
                         Ok(None) => Fate::Waits(CorruptRecord::Rollback.into()),
                         Err(error) => Fate::Waits(error),
                     };
@@ -143,7 +143,7 @@ impl Answers {
                 return Fate::Superseded;
             };
             match self.records.save(&key, Expected::Version(version), &Entry::Live(Box::new(next))).await {
-                Ok(version) => return self.is_stored(&key, name, version, began.elapsed()),
+                Ok(version) => return self.is_stored((&key, &kept), name, version, began.elapsed()),
                 Err(VaultError::WriteContended) => {}
                 Err(error) => return Fate::Waits(error),
             }
@@ -151,10 +151,17 @@ impl Answers {
         Fate::Waits(VaultError::WriteContended)
     }
 
-    fn is_stored(&self, key: &ConnectionKey, name: &EntryName, version: Version, latency: Duration) -> Fate {
+    fn is_stored(
+        &self,
+        (key, kept): (&ConnectionKey, &Connection),
+        name: &EntryName,
+        version: Version,
+        latency: Duration,
+    ) -> Fate {
         failpoint::reach("replayed");
         tracing::info!(record = %key, "an answer that waited in the outbox is stored");
-        self.write_down(key, name, AuditResult::Ok, "answer_replayed", Some(version), latency);
+        let ended = (AuditResult::Ok, "answer_replayed", self.audit.fingerprint(&kept.grant.access));
+        self.write_down(key, name, ended, Some(version), latency);
         self.outbox.remove(name);
         Fate::Stored(version)
     }
@@ -190,7 +197,7 @@ impl Answers {
         name: &EntryName,
     ) {
         tracing::warn!(record = %key, reason, "an answer in the outbox is dropped");
-        self.write_down(key, name, AuditResult::Failed, reason, found, Duration::ZERO);
+        self.write_down(key, name, (AuditResult::Failed, reason, None), found, Duration::ZERO);
         self.outbox.remove(name);
     }
 
@@ -204,8 +211,7 @@ impl Answers {
         &self,
         key: &ConnectionKey,
         name: &EntryName,
-        result: AuditResult,
-        reason: &'static str,
+        (result, reason, token_fp): (AuditResult, &'static str, Option<Fingerprint>),
         version: Option<Version>,
         latency: Duration,
     ) {
@@ -223,6 +229,7 @@ impl Answers {
             latency,
             record_version: version.map(|version| version.0),
             items: None,
+            token_fp,
         });
     }
 }

@@ -18,7 +18,7 @@ use crate::domain::error::{CorruptRecord, VaultError};
 use crate::domain::id::{ConnectionKey, RequestId};
 use crate::domain::ports::{EntryName, Expected, Granted, RefreshCall, RenewalOutcome, Room, Version};
 use crate::domain::profile::Rotates;
-use crate::domain::secret::ClientSecret;
+use crate::domain::secret::{AccessToken, ClientSecret};
 use crate::service::Loaded;
 
 /// What is left of a claim for storing the answer, whatever the platform does; of a short claim, a quarter.
@@ -378,15 +378,16 @@ impl Refresher {
             Ok((_, version)) => (AuditResult::Ok, "", Some(*version)),
             Err(error) => (AuditResult::Failed, error.reason(), None),
         };
+        let token = outcome.as_ref().ok().map(|(connection, _)| &connection.grant.access);
         if let Err(error) = outcome {
             tracing::warn!(record = %key, reason = error.reason(), "a refresh failed");
         }
-        self.write_line(key, request, ended, latency);
+        self.write_line(key, request, ended, token, latency);
     }
 
     /// Tokens that a platform has issued are nowhere any more: the trail says so, whatever the outcome is for callers.
     fn write_dropped(&self, key: &ConnectionKey, request: &RequestId, newer: Version, latency: Duration) {
-        self.write_line(key, request, (AuditResult::Failed, "answer_superseded", Some(newer)), latency);
+        self.write_line(key, request, (AuditResult::Failed, "answer_superseded", Some(newer)), None, latency);
     }
 
     fn write_line(
@@ -394,6 +395,7 @@ impl Refresher {
         key: &ConnectionKey,
         request: &RequestId,
         (result, reason, version): (AuditResult, &'static str, Option<Version>),
+        token: Option<&AccessToken>,
         latency: Duration,
     ) {
         self.parts.audit.post(AuditEntry {
@@ -409,6 +411,7 @@ impl Refresher {
             latency,
             record_version: version.map(|version| version.0),
             items: None,
+            token_fp: token.and_then(|token| self.parts.audit.fingerprint(token)),
         });
     }
 }

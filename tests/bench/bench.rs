@@ -3,7 +3,7 @@
 //! ```text
 //! just bench                       everything, some minutes
 //! just bench --quick               a sanity run, less than a minute
-//! just bench [--quick] FIGURE...   some of it: footprint, guard, reads, statuses, refreshes
+//! just bench [--quick] FIGURE...   some of it: footprint, guard, reads, statuses, refreshes, audit
 //! ```
 //!
 //! Each server is a process of its own on one core; the load runs on another, and so do the stores. What is compared with

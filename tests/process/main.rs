@@ -16,6 +16,7 @@ mod rolling;
 mod serving;
 mod stopping;
 mod tools;
+mod trail;
 
 #[path = "../support/caller.rs"]
 #[expect(dead_code, reason = "shared with suites that need more of it")]

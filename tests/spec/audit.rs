@@ -5,9 +5,12 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tonic::Code;
+use vault_engine::domain::trail::{TrailFilter, TrailOrder};
 use vault_engine::pb::vault_v1::{DeleteTokenRequest, GetTokenRequest};
 
-use crate::harness::{Ask as _, Caller, USER, Vault, delete, get, spec, status, until};
+use vault_engine::service::ListAuditEventsQuery;
+
+use crate::harness::{Ask as _, Caller, Setup, USER, Vault, delete, get, spec, status, until};
 use crate::provider::{Answer, Gate};
 use prost::Message as _;
 
@@ -33,18 +36,25 @@ fn a_line_has_every_field_and_nothing_else() {
         let fields = line.as_object().unwrap();
         let expected = [
             "action",
+            "boot",
             "engine",
+            "env",
+            "instance",
             "key_id",
             "latency_us",
             "peer",
             "platform",
+            "prev",
             "reason",
             "record_version",
             "request_id",
             "result",
+            "seq",
             "tenant",
             "timestamp",
+            "token_fp",
             "user",
+            "v",
         ];
         let mut keys: Vec<_> = fields.keys().map(String::as_str).collect();
         keys.sort_unstable();
@@ -98,8 +108,9 @@ fn every_operation_has_one_line_that_says_what_was_done_to_whom() {
             of("r-6", get_path, get).await,
             json!(["local", "default", USER, "plain", "get", "failed", "token_missing", null])
         );
-        // And the line the trail begins with.
-        assert_eq!(vault.audit().len(), 7);
+        // And what the trail says of itself, and what was said before something changed.
+        let others = |line: &&Value| line["action"] != "audit" && line["reason"] != "begun";
+        assert_eq!(vault.audit().iter().filter(others).count(), 6);
     });
 }
 
@@ -247,5 +258,105 @@ fn without_a_trail_nobodies_are_still_told_nothing() {
             let refused = vault.as_nobody().call(get("plain")).await.unwrap_err();
             assert_eq!(refused.told(), (Code::Unauthenticated, "invalid_credentials", "fix_credentials"));
         }
+    });
+}
+
+#[test]
+fn a_token_is_recognised_wherever_it_passes() {
+    spec(async |vault| {
+        vault.connect("plain", 3_600).await;
+        vault.connect_user("u2", "plain", 3_600).await;
+        let action = vault.as_engine("action");
+        for id in ["r-1", "r-2"] {
+            action.clone().and("x-request-id", id).call(get("plain")).await.unwrap();
+        }
+        let of = |action: &str| {
+            let lines = vault.audit().into_iter().filter(|line| line["action"] == action && line["reason"] == "");
+            lines.map(|line| line["token_fp"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let (stored, given) = (of("store"), of("get"));
+        assert_eq!((stored.len(), given.len()), (2, 2));
+        assert_eq!((&given[0], &given[1]), (&stored[0], &stored[0]));
+        assert_ne!(stored[0], stored[1], "another token has another fingerprint");
+        assert_eq!(stored[0].len(), 32);
+    });
+}
+
+#[test]
+fn what_changes_something_is_written_before_and_after() {
+    spec(async |vault| {
+        let local = vault.as_engine("local");
+        let store = vault.tokens().request("plain", 3_600);
+        local.clone().and("x-request-id", "r-1").call(store).await.unwrap();
+        local.clone().and("x-request-id", "r-2").call(get("plain")).await.unwrap();
+        local.clone().and("x-request-id", "r-3").call(delete("plain")).await.unwrap();
+        let of = |id: &str| {
+            let lines = vault.audit().into_iter().filter(|line| line["request_id"] == id);
+            lines.map(|line| said(&line)).collect::<Vec<_>>()
+        };
+        let line = |action, reason, version| json!(["local", "default", USER, "plain", action, "ok", reason, version]);
+        assert_eq!(of("r-1"), [line("store", "begun", Value::Null), line("store", "", json!(1))]);
+        assert_eq!(of("r-2"), [line("get", "", json!(1))]);
+        assert_eq!(of("r-3"), [line("delete", "begun", Value::Null), line("delete", "", json!(2))]);
+    });
+}
+
+#[test]
+fn refused_calls_beyond_number_are_counted() {
+    Setup::default().with("AUDIT__REFUSED_PER_MINUTE", "3").run(async |vault| {
+        for _ in 0..50 {
+            vault.as_nobody().call(get("plain")).await.unwrap_err();
+        }
+        // Others are written as ever.
+        vault.as_engine("action").and("x-request-id", "r-1").call(get("plain")).await.unwrap_err();
+        vault.audit_of("r-1").await;
+        let refused = |vault: &Vault| {
+            let lines = vault.audit().into_iter();
+            lines.filter(|line| line["reason"] == "malformed_credentials").count()
+        };
+        assert_eq!(refused(vault), 3);
+        vault.restart().await;
+        let counted: Vec<_> = vault.audit().into_iter().filter(|line| line["reason"] == "calls_refused").collect();
+        assert_eq!(counted.len(), 1);
+        let told = ["peer", "refused_as", "count"].map(|key| counted[0][key].clone());
+        assert_eq!(told, [json!("127.0.0.1"), json!("malformed_credentials"), json!(47)]);
+    });
+}
+
+#[test]
+fn the_events_of_a_tenant_are_listed_page_by_page_and_no_others() {
+    spec(async |vault| {
+        vault.connect("plain", 3_600).await;
+        for _ in 0..5 {
+            vault.as_engine("action").call(get("plain")).await.unwrap();
+        }
+        vault.as_engine("acme").and("x-request-id", "r-1").call(delete("plain")).await.unwrap();
+        let events = vault.audit_events();
+        let filter = TrailFilter { tenant: Some("default".parse().unwrap()), ..TrailFilter::default() };
+        let (order, page_token) = (TrailOrder::NewestFirst, String::new());
+        let mut query = ListAuditEventsQuery { filter, order, page_size: 2, page_token };
+        let (mut actions, mut tokens) = (Vec::new(), Vec::new());
+        loop {
+            let page = events.run(&query).await.unwrap();
+            assert!(
+                page.events.len() <= 2 && page.events.iter().all(|event| event.tenant.as_deref() == Some("default"))
+            );
+            actions.extend(page.events.into_iter().map(|event| event.action));
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            tokens.push(page.next_page_token.clone());
+            query.page_token = page.next_page_token;
+        }
+        assert_eq!(actions, ["get", "get", "get", "get", "get", "store", "store"]);
+        // A page token is good for its tenant and its request only.
+        query.page_token.clone_from(&tokens[0]);
+        assert!(events.run(&query).await.is_ok());
+        query.filter.user = Some(USER.parse().unwrap());
+        assert_eq!(events.run(&query).await.unwrap_err().reason(), "invalid_request");
+        query.filter = TrailFilter { tenant: Some("acme".parse().unwrap()), ..TrailFilter::default() };
+        assert_eq!(events.run(&query).await.unwrap_err().reason(), "invalid_request");
+        query.page_token = String::new();
+        assert_eq!(events.run(&query).await.unwrap().events.len(), 2);
     });
 }

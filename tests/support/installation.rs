@@ -174,6 +174,7 @@ impl Installation {
         let file = self.write_config_over(instance, store);
         // What a test sees is what its calls do, unless it says otherwise.
         let command = self.with_environment(vault_engine(["serve", "--config", &file]));
+        let command = command.env("VAULT_ENGINE_AUDIT__SEGMENT_MINUTES", "44640");
         command.env("VAULT_ENGINE_REFRESH__BACKGROUND__ENABLED", "false")
     }
 

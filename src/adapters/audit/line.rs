@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use crate::domain::audit::{AuditEntry, AuditResult};
+use crate::domain::audit::AuditEntry;
 use crate::domain::id::{EngineId, PlatformId, TenantId, UserId};
 use crate::domain::time::Timestamp;
 
@@ -14,11 +14,12 @@ use crate::domain::time::Timestamp;
 const TIMESTAMP: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
-/// Appends one line, keys in a fixed order, absent values left out.
+/// How long a time is, as text.
+pub(super) const TIMESTAMP_LENGTH: usize = 24;
+
+/// Appends what a line says of a call, keys in a fixed order, absent values left out. What holds the lines together
+/// stands before it and is not known yet.
 pub(super) fn write(buffer: &mut Vec<u8>, entry: &AuditEntry) {
-    buffer.extend_from_slice(b"{\"timestamp\":\"");
-    timestamp(buffer, entry.at);
-    buffer.push(b'"');
     text(buffer, "request_id", entry.request_id.as_str());
     optional(buffer, "engine", entry.engine.as_ref().map(EngineId::as_str));
     optional(buffer, "key_id", entry.key_id.as_deref());
@@ -37,37 +38,43 @@ pub(super) fn write(buffer: &mut Vec<u8>, entry: &AuditEntry) {
     if let Some(items) = entry.items {
         number(buffer, "items", items);
     }
+    if let Some(fingerprint) = entry.token_fp {
+        begin(buffer, "token_fp");
+        let _ = write!(buffer, "\"{fingerprint}\"");
+    }
     buffer.extend_from_slice(b"}\n");
 }
 
-/// Appends the line that says that others are missing.
-pub(super) fn write_dropped(buffer: &mut Vec<u8>, at: Timestamp, dropped: u64) {
-    about_the_trail(buffer, at, AuditResult::Failed, "entries_dropped");
-    number(buffer, "dropped", dropped);
-    buffer.extend_from_slice(b"}\n");
-}
-
-/// Appends the line a trail begins with.
-pub(super) fn write_opened(buffer: &mut Vec<u8>, at: Timestamp) {
-    about_the_trail(buffer, at, AuditResult::Ok, "opened");
-    buffer.extend_from_slice(b"}\n");
-}
-
-fn about_the_trail(buffer: &mut Vec<u8>, at: Timestamp, result: AuditResult, reason: &str) {
-    buffer.extend_from_slice(b"{\"timestamp\":\"");
-    timestamp(buffer, at);
-    buffer.push(b'"');
-    text(buffer, "action", "audit");
-    text(buffer, "result", result.as_str());
-    text(buffer, "reason", reason);
-}
-
-fn timestamp(buffer: &mut Vec<u8>, at: Timestamp) {
+pub(super) fn timestamp(buffer: &mut Vec<u8>, at: Timestamp) {
     let nanos = i128::from(at.unix_millis()) * 1_000_000;
     // Writing to a vector cannot fail, and every `Timestamp` has a date.
     if let Ok(date) = OffsetDateTime::from_unix_timestamp_nanos(nanos) {
         let _ = date.format_into(buffer, &TIMESTAMP);
     }
+}
+
+/// The time a line shows.
+pub(super) fn parse_timestamp(text: &str) -> Option<Timestamp> {
+    let (pattern, bytes) = (b"0000-00-00T00:00:00.000Z", text.as_bytes());
+    let fits = |(byte, wanted): (&u8, &u8)| if *wanted == b'0' { byte.is_ascii_digit() } else { byte == wanted };
+    if bytes.len() != TIMESTAMP_LENGTH || !bytes.iter().zip(pattern).all(fits) {
+        return None;
+    }
+    let field = |from: usize, to: usize| {
+        let digits = bytes.get(from..to).unwrap_or_default();
+        digits.iter().fold(0_i64, |value, digit| value * 10 + i64::from(digit - b'0'))
+    };
+    let small = |value: i64| u8::try_from(value).unwrap_or(u8::MAX);
+    let month = time::Month::try_from(small(field(5, 7))).ok()?;
+    let year = i32::try_from(field(0, 4)).ok()?;
+    let date = time::Date::from_calendar_date(year, month, small(field(8, 10))).ok()?;
+    let (hour, minute, second) = (field(11, 13), field(14, 16), field(17, 19));
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let days = i64::from(date.to_julian_day()) - i64::from(time::macros::date!(1970 - 01 - 01).to_julian_day());
+    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+    Some(Timestamp::from_unix_millis(seconds * 1_000 + field(20, 23)))
 }
 
 fn optional(buffer: &mut Vec<u8>, key: &str, value: Option<&str>) {
@@ -77,7 +84,7 @@ fn optional(buffer: &mut Vec<u8>, key: &str, value: Option<&str>) {
 }
 
 /// Identifiers cannot hold what would have to be escaped; it is escaped all the same.
-fn text(buffer: &mut Vec<u8>, key: &str, value: &str) {
+pub(super) fn text(buffer: &mut Vec<u8>, key: &str, value: &str) {
     begin(buffer, key);
     if value.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
         buffer.push(b'"');
@@ -88,7 +95,7 @@ fn text(buffer: &mut Vec<u8>, key: &str, value: &str) {
     }
 }
 
-fn number(buffer: &mut Vec<u8>, key: &str, value: u64) {
+pub(super) fn number(buffer: &mut Vec<u8>, key: &str, value: u64) {
     begin(buffer, key);
     let _ = write!(buffer, "{value}");
 }
@@ -102,7 +109,7 @@ fn begin(buffer: &mut Vec<u8>, key: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::audit::{AuditAction, Subject};
+    use crate::domain::audit::{AuditAction, AuditResult, Fingerprint, Subject};
     use crate::domain::method::Method;
     use std::time::Duration;
 
@@ -126,14 +133,15 @@ mod tests {
             latency: Duration::from_micros(42),
             record_version: Some(7),
             items: Some(8),
+            token_fp: Some(Fingerprint([0xa0; 16])),
         };
-        let mut buffer = Vec::new();
+        let mut buffer = vec![b'{', b'"', b'v', b'"', b':', b'1'];
         write(&mut buffer, &entry);
         let line: serde_json::Value = serde_json::from_slice(&buffer).unwrap();
         assert_eq!(
             line,
             serde_json::json!({
-                "timestamp": "2023-11-14T22:13:20.123Z", "request_id": "r-1", "engine": "action", "key_id": "K",
+                "v": 1, "token_fp": "a0".repeat(16), "request_id": "r-1", "engine": "action", "key_id": "K",
                 "peer": "127.0.0.1:1", "tenant": "acme", "user": "u1", "platform": "gmail",
                 "target": "sync/4J7QX2M9ZK3T", "action": "get",
                 "result": "ok", "reason": "", "latency_us": 42, "record_version": 7, "items": 8
@@ -147,5 +155,22 @@ mod tests {
         let mut buffer = Vec::new();
         text(&mut buffer, "k", "a\n\u{1b}[31m\"");
         assert_eq!(buffer, br#","k":"a\n\u001b[31m\"""#);
+    }
+
+    #[test]
+    fn a_time_is_read_as_it_was_written() {
+        for millis in [0, 1, 951_782_399_999, 1_700_000_000_123, 4_102_444_800_000, 253_402_300_799_000] {
+            let (at, mut buffer) = (Timestamp::from_unix_millis(millis), Vec::new());
+            timestamp(&mut buffer, at);
+            assert_eq!(parse_timestamp(std::str::from_utf8(&buffer).unwrap()), Some(at));
+        }
+        for text in [
+            "2023-11-14T22:13:20.12Z",
+            "2023-02-30T00:00:00.000Z",
+            "2023-11-14T24:00:00.000Z",
+            "+023-11-14T22:13:20.123Z",
+        ] {
+            assert_eq!(parse_timestamp(text), None, "{text}");
+        }
     }
 }

@@ -1,33 +1,60 @@
-//! The writer of the audit trail: one thread, so that a slow disk holds up whoever waits for it and nobody else.
+//! The audit trail as the vault sees it: what is asked of the thread that writes, and how long its answer is waited for.
 //!
-//! Calls put their line into a shared buffer and wait; the thread takes the whole buffer, writes it in one go and tells
-//! everybody in it. Whoever puts in the first line calls the thread, but lets every call that can go on without waiting
-//! put in its own before: under load a batch holds many lines, and waiting for it costs little.
+//! Calls put their line into a shared buffer and wait; the thread takes the whole buffer, links the lines, writes them in
+//! one go and tells everybody in it. Whoever puts in the first line calls the thread, but lets every call that can go on
+//! without waiting put in its own before: under load a batch holds many lines, and waiting for it costs little.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
+use super::about::Before;
+use super::chain::Chain;
+use super::flood::Refused;
 use super::line;
-use crate::domain::audit::AuditEntry;
-use crate::domain::ports::{AuditSink, AuditUnavailable};
-use crate::domain::time::Timestamp;
+use super::note::TrailKeys;
+use super::place::{self, Place};
+use super::recover::{make_instance, recover, sweep};
+use super::segments::{Segments, append_to};
+use super::sync::Syncer;
+use super::syslog::Syslog;
+use super::writer::{Limits, Sink, Waiter, Writer};
+use crate::domain::audit::{AuditEntry, AuditResult, Fingerprint};
+use crate::domain::id::Environment;
+use crate::domain::ports::{AuditSink, AuditUnavailable, Clock, Random};
+use crate::domain::secret::AccessToken;
 
 /// Where the trail is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// To the end of this file; made with mode 0600 if it is not there.
+    /// To the end of this file, made with mode 0600 if it is not there; what is closed goes into a folder beside it.
     File(PathBuf),
     /// To standard output.
     Stdout,
+}
+
+/// How a trail is written.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where to.
+    pub target: Target,
+    /// The environment of the installation.
+    pub environment: Environment,
+    /// Whether a line about secrets that are released or changed is waited for until it is on disk.
+    pub durable: bool,
+    /// The socket of a syslog daemon that gets a copy.
+    pub syslog: Option<PathBuf>,
+    /// How many refused calls of one source are written in a minute, before they are counted.
+    pub refused_verbatim: u32,
+    /// How it is cut up.
+    pub limits: Limits,
 }
 
 /// The trail cannot be begun.
@@ -39,7 +66,7 @@ pub struct OpenError {
     source: io::Error,
 }
 
-/// An audit trail in a file or on standard output.
+/// An audit trail in files or on standard output.
 pub struct AuditLog {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -49,12 +76,15 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     writable: AtomicBool,
+    durable: bool,
+    refused: Mutex<Refused>,
+    keys: Arc<OnceLock<TrailKeys>>,
 }
 
 #[derive(Default)]
 struct Queue {
     lines: Vec<u8>,
-    waiters: Vec<oneshot::Sender<()>>,
+    waiters: Vec<Waiter>,
     /// Whether the writer is called, or somebody has taken it upon them to call it.
     batch: Batch,
     dropped: u64,
@@ -83,72 +113,136 @@ const MAX_POSTED: usize = MAX_QUEUED / 2;
 /// How long a call waits for its line. Long enough for a disk that is busy and a machine that is overloaded; a caller who
 /// is in a hurry has a deadline of its own.
 const WRITE_LIMIT: Duration = Duration::from_secs(1);
+/// How often the writer looks whether there is something to do that nobody calls it for.
+const TICK: Duration = Duration::from_secs(1);
+
+// === impl Settings ===
+
+impl Settings {
+    /// A trail there, as most are.
+    #[must_use]
+    pub fn new(target: Target, environment: Environment) -> Self {
+        let limits = Limits::default();
+        Self { target, environment, durable: false, syslog: None, refused_verbatim: 10, limits }
+    }
+}
 
 // === impl AuditLog ===
 
 impl AuditLog {
     /// Opens the trail, and its writer. A first line finds out whether it can be written: if it cannot, because a disk
-    /// is full, nothing is released until it can.
+    /// is full, nothing is released until it can. Without keys it is linked and not signed.
     ///
     /// # Errors
     ///
     /// When the file cannot be opened: there is no service without a trail.
-    pub fn open(target: &Target, at: Timestamp) -> Result<Self, OpenError> {
-        match target {
-            Target::File(path) => {
-                let opened = open_file(path).map_err(|source| OpenError { path: path.clone(), source })?;
-                let (file, torn) = opened;
-                Ok(Self::begin(file, torn, at))
+    pub fn open(
+        settings: &Settings,
+        keys: Option<TrailKeys>,
+        clock: Arc<dyn Clock>,
+        random: &dyn Random,
+    ) -> Result<Self, OpenError> {
+        let env = settings.environment.as_str();
+        match &settings.target {
+            Target::File(path) if place::is_ours(path) => {
+                let opened = open_trail(path, env, random);
+                let (sink, chain, before) = opened.map_err(|source| OpenError { path: path.clone(), source })?;
+                Ok(Self::begin((sink, chain, &before), settings, keys, clock))
             }
-            Target::Stdout => Ok(Self::begin(io::stdout(), false, at)),
+            Target::File(path) => {
+                let device = append_to(path).map_err(|source| OpenError { path: path.clone(), source })?;
+                Ok(Self::stream(Box::new(device), settings, keys, clock, random))
+            }
+            Target::Stdout => Ok(Self::stream(Box::new(io::stdout()), settings, keys, clock, random)),
         }
     }
 
-    /// A trail over any writer; `torn` says that the last line in it is not whole.
-    fn begin(mut writer: impl Write + Send + 'static, torn: bool, at: Timestamp) -> Self {
-        let mut opening = if torn { b"\n".to_vec() } else { Vec::new() };
-        line::write_opened(&mut opening, at);
-        let opened = writer.write_all(&opening).and_then(|()| writer.flush());
-        if let Err(error) = &opened {
-            tracing::error!(alarm = "audit_unavailable", %error, "the audit trail cannot be written");
+    /// A trail of which nothing is known once it is written.
+    fn stream(
+        stream: Box<dyn Write + Send>,
+        settings: &Settings,
+        keys: Option<TrailKeys>,
+        clock: Arc<dyn Clock>,
+        random: &dyn Random,
+    ) -> Self {
+        let chain = Chain::new(settings.environment.as_str(), make_instance(random));
+        Self::begin((Sink::Stream(stream), chain, &Before::default()), settings, keys, clock)
+    }
+
+    fn begin(
+        (sink, chain, before): (Sink, Chain, &Before),
+        settings: &Settings,
+        keys: Option<TrailKeys>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            writable: AtomicBool::new(true),
+            durable: settings.durable,
+            refused: Mutex::new(Refused::new(settings.refused_verbatim)),
+            keys: Arc::new(keys.map_or_else(OnceLock::new, OnceLock::from)),
+        });
+        let syncer = matches!(sink, Sink::Trail(_)).then(|| {
+            let shared = Arc::clone(&shared);
+            Syncer::start(move || shared.mark(false))
+        });
+        let syslog = settings.syslog.as_deref().map(Syslog::open);
+        let beside = (unless_failed(syslog), unless_failed(syncer));
+        let mut writer = Writer::new((sink, chain), clock, settings.limits, Arc::clone(&shared.keys), beside);
+        if let Err(error) = writer.begin(settings.environment.as_str(), before) {
+            shared.fail(&error);
         }
-        let torn = opened.is_err();
-        let shared =
-            Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), writable: AtomicBool::new(!torn) });
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn({
             let shared = Arc::clone(&shared);
-            move || shared.run(writer, torn)
+            move || shared.run(writer)
         });
         if thread.is_err() {
-            shared.writable.store(false, Ordering::Release);
+            shared.mark(false);
         }
         Self { shared, thread: thread.ok() }
     }
+
+    /// Signs the trail from now on, if it was not signed before.
+    pub fn sign_with(&self, keys: TrailKeys) {
+        // Whoever was first gave the same: there is one installation.
+        let _ = self.shared.keys.set(keys);
+    }
 }
 
-/// Opens the file, and finds out whether a crash left half a line at its end.
-fn open_file(path: &Path) -> io::Result<(File, bool)> {
-    let mut file = OpenOptions::new().append(true).read(true).create(true).mode(0o600).open(path)?;
-    if !file.metadata()?.is_file() || file.metadata()?.len() == 0 {
-        return Ok((file, false));
+/// Finds the trail at a path, and what there is to say of the time before.
+fn open_trail(path: &Path, env: &str, random: &dyn Random) -> io::Result<(Sink, Chain, Before)> {
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
     }
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut last)?;
-    Ok((file, last != *b"\n"))
+    let (place, lock): (Place, File) = Place::claim(path)?;
+    if place.active != path {
+        tracing::warn!(path = %place.active.display(), "another process writes the audit trail; this one goes beside it");
+    }
+    let found = recover(&place, env, random)?;
+    sweep(&place)?;
+    let first = found.first.unwrap_or(found.chain.seq + 1);
+    Ok((Sink::Trail(Segments::open(place, lock, first)?), found.chain, found.before))
+}
+
+/// What makes the trail better, and without which there is one all the same.
+fn unless_failed<T>(started: Option<io::Result<T>>) -> Option<T> {
+    let failed = |error| tracing::error!(alarm = "audit_unavailable", %error, "the audit trail lacks a part of it");
+    started.and_then(|started| started.map_err(failed).ok())
 }
 
 #[async_trait]
 impl AuditSink for AuditLog {
     async fn append(&self, entry: AuditEntry) -> Result<(), AuditUnavailable> {
-        let (written, wait) = oneshot::channel();
+        let (done, wait) = oneshot::channel();
+        let disk = self.shared.durable && entry.result == AuditResult::Ok && entry.action.moves_secrets();
         let first = {
             let mut queue = self.shared.lock();
             if queue.closed || queue.lines.len() >= MAX_QUEUED {
                 return Err(AuditUnavailable);
             }
             line::write(&mut queue.lines, &entry);
-            queue.waiters.push(written);
+            queue.waiters.push(Waiter { done, disk });
             queue.gather()
         };
         if first {
@@ -167,15 +261,14 @@ impl AuditSink for AuditLog {
     }
 
     fn post(&self, entry: AuditEntry) {
+        if !self.shared.admits(&entry) {
+            return;
+        }
         let first = {
             let mut queue = self.shared.lock();
             if queue.closed || queue.lines.len() >= MAX_POSTED {
                 queue.dropped = queue.dropped.saturating_add(1);
                 return;
-            }
-            if queue.dropped > 0 {
-                let dropped = std::mem::take(&mut queue.dropped);
-                line::write_dropped(&mut queue.lines, entry.at, dropped);
             }
             line::write(&mut queue.lines, &entry);
             queue.gather()
@@ -187,6 +280,10 @@ impl AuditSink for AuditLog {
 
     fn is_writable(&self) -> bool {
         self.shared.writable.load(Ordering::Acquire)
+    }
+
+    fn fingerprint(&self, token: &AccessToken) -> Option<Fingerprint> {
+        self.shared.keys.get().map(|keys| keys.fingerprint(token))
     }
 }
 
@@ -226,40 +323,67 @@ impl Drop for Bell<'_> {
 // === impl Shared ===
 
 impl Shared {
-    fn run(&self, mut writer: impl Write, mut torn: bool) {
+    fn run(&self, mut writer: Writer) {
         let mut lines = Vec::new();
         let mut waiters = Vec::new();
         loop {
-            {
+            let (dropped, closed) = {
                 let queue = self.lock();
                 let idle = |queue: &mut Queue| queue.batch != Batch::Ready && !queue.closed;
-                let mut queue = self.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
-                if queue.lines.is_empty() {
+                let waited = self.wake.wait_timeout_while(queue, TICK, idle);
+                let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                if queue.batch == Batch::Ready || queue.closed {
+                    queue.batch = Batch::Empty;
+                    std::mem::swap(&mut lines, &mut queue.lines);
+                    std::mem::swap(&mut waiters, &mut queue.waiters);
+                }
+                (std::mem::take(&mut queue.dropped), queue.closed)
+            };
+            writer.miss(dropped);
+            let counted = self.refused.lock().unwrap_or_else(PoisonError::into_inner).settle(closed);
+            if !counted.is_empty()
+                && let Err(error) = writer.say(&counted)
+            {
+                self.fail(&error);
+            }
+            if lines.is_empty() {
+                let done = if closed { writer.end() } else { writer.tick() };
+                match done {
+                    Err(error) if closed => return self.fail(&error),
+                    done => self.mark(done.is_ok()),
+                }
+                if closed {
                     return;
                 }
-                queue.batch = Batch::Empty;
-                std::mem::swap(&mut lines, &mut queue.lines);
-                std::mem::swap(&mut waiters, &mut queue.waiters);
+                continue;
             }
-            // After a write that failed half way, the next line must not continue the torn one.
-            let separated = if torn { writer.write_all(b"\n") } else { Ok(()) };
-            let written = separated.and_then(|()| writer.write_all(&lines)).and_then(|()| writer.flush());
-            torn = written.is_err();
-            self.mark(written.is_ok());
-            match written {
+            match writer.batch(&lines) {
                 Ok(()) => {
-                    for waiter in waiters.drain(..) {
-                        // Whoever gave up waiting has had its answer.
-                        let _ = waiter.send(());
-                    }
+                    self.mark(true);
+                    writer.tell(&mut waiters);
                 }
                 Err(error) => {
-                    tracing::error!(alarm = "audit_unavailable", %error, "the audit trail cannot be written");
+                    self.fail(&error);
                     waiters.clear();
                 }
             }
             lines.clear();
         }
+    }
+
+    /// Whether the line of a refused call is to be written.
+    fn admits(&self, entry: &AuditEntry) -> bool {
+        match (&entry.engine, &entry.peer, entry.result) {
+            (None, Some(peer), AuditResult::Denied) => {
+                self.refused.lock().unwrap_or_else(PoisonError::into_inner).admits(peer, entry.reason)
+            }
+            _ => true,
+        }
+    }
+
+    fn fail(&self, error: &io::Error) {
+        self.mark(false);
+        tracing::error!(alarm = "audit_unavailable", %error, "the audit trail cannot be written");
     }
 
     fn mark(&self, writable: bool) {
@@ -275,147 +399,4 @@ impl Shared {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::audit::{AuditAction, AuditResult, Subject};
-    use std::sync::mpsc;
-
-    fn entry(id: &str) -> AuditEntry {
-        AuditEntry {
-            at: Timestamp::EPOCH,
-            request_id: id.parse().unwrap(),
-            engine: None,
-            key_id: None,
-            peer: None,
-            action: AuditAction::UnknownMethod,
-            subject: Subject::default(),
-            result: AuditResult::Ok,
-            reason: "",
-            latency: Duration::ZERO,
-            record_version: None,
-            items: None,
-        }
-    }
-
-    /// A writer that does what it is told for each write, and writes when it is told nothing.
-    struct Told {
-        orders: mpsc::Receiver<io::Result<()>>,
-        written: Arc<Mutex<Vec<u8>>>,
-    }
-
-    impl Write for Told {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            if let Ok(order) = self.orders.try_recv() {
-                order?;
-            }
-            self.written.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    type Orders = mpsc::Sender<io::Result<()>>;
-
-    fn told() -> (AuditLog, Orders, Arc<Mutex<Vec<u8>>>) {
-        let (send, orders) = mpsc::channel();
-        let written = Arc::new(Mutex::new(Vec::new()));
-        (AuditLog::begin(Told { orders, written: Arc::clone(&written) }, false, Timestamp::EPOCH), send, written)
-    }
-
-    #[tokio::test]
-    async fn a_line_is_written_before_append_returns() {
-        let (log, _orders, written) = told();
-        log.append(entry("r-1")).await.unwrap();
-        assert!(String::from_utf8(written.lock().unwrap().clone()).unwrap().contains("r-1"));
-    }
-
-    #[tokio::test]
-    async fn calls_that_go_on_together_share_a_write() {
-        struct Counts(Arc<Mutex<Vec<usize>>>);
-        impl Write for Counts {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0.lock().unwrap().push(bytes.split(|byte| *byte == b'\n').count() - 1);
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let writes = Arc::new(Mutex::new(Vec::new()));
-        let log = AuditLog::begin(Counts(Arc::clone(&writes)), false, Timestamp::EPOCH);
-        let appends = (0..64).map(|n| log.append(entry(&format!("r-{n}"))));
-        assert!(futures_util::future::join_all(appends).await.into_iter().all(|written| written.is_ok()));
-        // The line the trail begins with, and then all of them in one go.
-        assert_eq!(*writes.lock().unwrap(), [1, 64]);
-    }
-
-    #[tokio::test]
-    async fn the_line_of_a_call_that_was_given_up_is_written_like_any_other() {
-        let (log, _orders, written) = told();
-        let given_up = log.append(entry("r-1"));
-        assert!(futures_util::future::poll_immediate(given_up).await.is_none());
-        log.append(entry("r-2")).await.unwrap();
-        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
-        assert!(text.contains("r-1") && text.contains("r-2"), "{text}");
-    }
-
-    #[tokio::test]
-    async fn a_failed_write_fails_the_call_and_the_next_good_one_heals_the_trail() {
-        let (log, orders, _written) = told();
-        orders.send(Err(io::Error::other("no space"))).unwrap();
-        assert_eq!(log.append(entry("r-1")).await, Err(AuditUnavailable));
-        assert!(!log.is_writable());
-        log.append(entry("r-2")).await.unwrap();
-        assert!(log.is_writable());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_writer_that_hangs_does_not_hang_the_call() {
-        struct Hangs(mpsc::Receiver<()>);
-        impl Write for Hangs {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                let _ = self.0.recv();
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let (release, hang) = mpsc::channel();
-        release.send(()).unwrap(); // for the line the trail begins with
-        let log = AuditLog::begin(Hangs(hang), false, Timestamp::EPOCH);
-        assert_eq!(log.append(entry("r-1")).await, Err(AuditUnavailable));
-        assert!(!log.is_writable());
-        drop(release);
-    }
-
-    #[test]
-    fn what_was_handed_over_is_written_before_the_log_closes() {
-        let (log, _orders, written) = told();
-        for n in 0..100 {
-            log.post(entry(&format!("r-{n}")));
-        }
-        drop(log);
-        assert_eq!(written.lock().unwrap().split(|b| *b == b'\n').count(), 102);
-    }
-
-    #[test]
-    fn half_a_line_left_by_a_crash_stays_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("audit.jsonl");
-        std::fs::write(&path, "{\"half\":").unwrap();
-        let log = AuditLog::open(&Target::File(path.clone()), Timestamp::EPOCH).unwrap();
-        log.post(entry("r-1"));
-        drop(log);
-        let text = std::fs::read_to_string(path).unwrap();
-        assert!(serde_json::from_str::<serde_json::Value>(text.lines().last().unwrap()).is_ok(), "{text}");
-    }
-
-    #[test]
-    fn a_directory_is_no_audit_file() {
-        assert!(AuditLog::open(&Target::File(std::env::temp_dir()), Timestamp::EPOCH).is_err());
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ mod store;
 mod tasks;
 mod token_endpoint;
 
-pub use audit::{AuditSink, AuditUnavailable};
+pub use audit::{AuditReader, AuditSink, AuditUnavailable, AuditUnreadable};
 pub use clock::Clock;
 pub use index::{
     CHANGES_KEPT, Change, ChangeCursor, Changes, Due, Hints, Index, Item, Listener, Page, Partition, Pushes,

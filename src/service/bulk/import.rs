@@ -81,6 +81,7 @@ impl ImportToken {
         }
         let began = Instant::now();
         let subject = Subject::from(&command.key);
+        let token_fp = self.audit.fingerprint(&command.access);
         let wanted = Wanted::of(&command);
         let judge = |entry: &Entry| wanted.judge(entry, self.on_conflict);
         let outcome = self.store_token.run_unless(command, judge).await;
@@ -104,6 +105,7 @@ impl ImportToken {
             latency: began.elapsed(),
             record_version,
             items: None,
+            token_fp,
         };
         self.audit.append(entry).await?;
         outcome

@@ -1,5 +1,6 @@
 //! The figures: each measures one thing, prints it, and says which promises it is about.
 
+mod audit;
 mod footprint;
 mod guard;
 mod reads;
@@ -21,4 +22,5 @@ pub(crate) const ALL: [(&str, Figure); 5] = [
     ("reads", reads::measure),
     ("statuses", statuses::measure),
     ("refreshes", refreshes::measure),
+    ("audit", audit::measure),
 ];

@@ -13,12 +13,14 @@ use tonic::transport::{Channel, Endpoint};
 use vault_engine::access::{EngineKey, Guard};
 use vault_engine::adapters::store::embedded::EmbeddedStore;
 use vault_engine::adapters::system::SystemRandom;
-use vault_engine::app::{App, Foundation, MadeEngine};
+use vault_engine::app::{App, Foundation, MadeEngine, audit_events};
 use vault_engine::config::{Config, EngineConfig};
 use vault_engine::domain::method::Action;
 use vault_engine::domain::policy::{Named, Policy};
+use vault_engine::envelope::Tickets;
 use vault_engine::lifecycle::Lifecycle;
 use vault_engine::pb::vault_v1::StoreTokenRequest;
+use vault_engine::service::ListAuditEvents;
 use vault_engine::transport::{Reflection, ServeError, Server, ServerLimits};
 
 use super::answers::Witness;
@@ -96,6 +98,9 @@ impl Vault {
         settings.insert("VAULT_ENGINE_DATA_DIR".to_owned(), folder.path().display().to_string());
         // What a test sees is what its calls do.
         settings.insert("VAULT_ENGINE_REFRESH__BACKGROUND__ENABLED".to_owned(), "false".to_owned());
+        // Every refused call has its line, unless a test says otherwise.
+        let refused = settings.entry("VAULT_ENGINE_AUDIT__REFUSED_PER_MINUTE".to_owned());
+        refused.or_insert_with(|| "1000000".to_owned());
         if let Some(redis) = &redis {
             settings.insert("VAULT_ENGINE_STORE__KIND".to_owned(), "redis".to_owned());
             let url = format!("redis://127.0.0.1:{}/0", redis.port());
@@ -306,6 +311,14 @@ impl Vault {
         trail::read(&self.trail_file())
     }
 
+    /// What lists its audit trail.
+    pub(crate) fn audit_events(&self) -> ListAuditEvents {
+        let (config, running) = (self.config(), self.running.lock().unwrap());
+        let keys = Arc::clone(&running.as_ref().unwrap().foundation.tenant_keys);
+        let tickets = Tickets::new(config.environment.clone(), keys, Arc::new(SystemRandom));
+        audit_events(&config, Arc::new(tickets)).unwrap()
+    }
+
     /// Where the audit trail is, unless the test configured another place.
     pub(crate) fn trail_file(&self) -> PathBuf {
         self.folder.path().join("audit.jsonl")
@@ -315,8 +328,9 @@ impl Vault {
     pub(crate) async fn audit_of(&self, request_id: &str) -> Value {
         until("a line in the audit trail", async || {
             let beside = ["refresh", "watch_end"];
-            let is_call =
-                |line: &&Value| line["request_id"] == request_id && !beside.contains(&line["action"].as_str().unwrap());
+            let is_beside =
+                |line: &Value| beside.contains(&line["action"].as_str().unwrap()) || line["reason"] == "begun";
+            let is_call = |line: &&Value| line["request_id"] == request_id && !is_beside(line);
             let trail = self.audit();
             let lines: Vec<&Value> = trail.iter().filter(is_call).collect();
             assert!(lines.len() < 2, "two lines about one call: {lines:?}");
