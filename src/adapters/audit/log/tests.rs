@@ -3,6 +3,7 @@
 use super::*;
 use std::sync::mpsc;
 
+use crate::adapters::audit::chain::Link;
 use crate::adapters::system::{SystemClock, SystemRandom};
 use crate::domain::audit::{AuditAction, Subject};
 use crate::domain::time::Timestamp;
@@ -212,4 +213,36 @@ async fn lines_whose_calls_were_refused_are_written_later_and_said_to_be_so() {
     let place = |what: &str| text.find(what).unwrap();
     assert!(place("r-1") < place("\"written_late\",\"late_from\":2,\"late_to\":2"), "{text}");
     assert!(place("written_late") < place("r-2"), "{text}");
+}
+
+#[tokio::test]
+async fn a_write_that_stops_half_way_is_finished_later_and_nothing_is_torn() {
+    /// Takes a few bytes of the second write, refuses twice, and then takes everything.
+    struct Stops(usize, Arc<Mutex<Vec<u8>>>);
+    impl Write for Stops {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += 1;
+            let taken = match self.0 {
+                2 => bytes.len() / 3,
+                3 | 4 => return Err(io::ErrorKind::StorageFull.into()),
+                _ => bytes.len(),
+            };
+            self.1.lock().unwrap().extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let log = over(Stops(0, Arc::clone(&written)));
+    assert_eq!(log.append(entry("r-1")).await, Err(AuditUnavailable));
+    assert_eq!(log.append(entry("r-2")).await, Err(AuditUnavailable));
+    log.append(entry("r-3")).await.unwrap();
+    drop(log);
+    let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+    let links: Vec<Link<'_>> = text.lines().map(|line| Link::parse(line.as_bytes()).unwrap()).collect();
+    assert!(links.windows(2).all(|pair| pair[0].head() == pair[1].prev && pair[0].seq + 1 == pair[1].seq), "{text}");
+    assert!(text.contains("r-1") && text.contains("\"entries_dropped\"") && text.contains("\"dropped\":1}"), "{text}");
+    assert!(!text.contains("r-2") && text.contains("r-3"), "{text}");
 }

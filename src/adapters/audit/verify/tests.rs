@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::adapters::audit::about::{self, About, CHECKPOINT, OPENED, SEGMENT};
-use crate::adapters::audit::chain::{Chain, Link};
+use crate::adapters::audit::chain::{Chain, Head, Link};
 use crate::adapters::audit::line::parse_timestamp;
 use crate::adapters::audit::{AuditLog, Limits, Settings, Target, TrailKeys};
 use crate::adapters::system::{SystemClock, SystemRandom};
@@ -225,6 +225,34 @@ async fn an_edited_line_is_found() {
         let Verdict::Tampered(fault) = trail.verdict() else { panic!("{seq}") };
         assert_eq!(fault.seq, seq, "{fault}");
     }
+}
+
+#[tokio::test]
+async fn of_edited_lines_that_follow_each_other_the_first_is_named() {
+    let trail = Trail::written().await;
+    for seq in [24, 25, 26] {
+        trail.alter(seq, |lines, at| lines[at] = lines[at].replace("\"u1\"", "\"u2\""));
+    }
+    let Verdict::Tampered(fault) = trail.verdict() else { panic!("not found") };
+    let first = (24..100).find(|seq| trail.lines().iter().any(|line| seq_of(line) == *seq && line.contains("\"u2\"")));
+    assert_eq!(Some(fault.seq), first, "{fault}");
+}
+
+#[tokio::test]
+async fn a_line_that_is_told_to_follow_another_is_found() {
+    let trail = Trail::written().await;
+    let other = Head([7; 32]).to_string();
+    trail.alter(26, |lines, at| {
+        let prev = Link::parse(lines[at].as_bytes()).unwrap().prev.to_string();
+        lines[at] = lines[at].replace(&prev, &other);
+    });
+    trail.assert_bad(26, FaultKind::Altered);
+    let trail = Trail::written().await;
+    trail.alter(26, |lines, at| {
+        let prev = Link::parse(lines[at].as_bytes()).unwrap().prev.to_string();
+        lines.insert(at, lines[at].replace(&prev, &other).replace("\"ok\"", "\"failed\""));
+    });
+    trail.assert_bad(26, FaultKind::Altered);
 }
 
 #[tokio::test]

@@ -240,18 +240,22 @@ impl Walk {
         note.origin == origin(&self.env, &self.instance) && note.head != self.head
     }
 
-    /// Which of two lines is to blame, the last good one or `line`, which does not follow from it. If the next follows
-    /// from this one, or a note in it is signed, this one is as it was.
+    /// Which of two lines is to blame, the last one that seemed good or `line`, which does not follow from it. It is the
+    /// earlier one, which nothing speaks for any more, unless a note vouches for it, or the next line shows that only
+    /// `line` was put there or was told to follow something else.
     pub(super) fn judge(&self, line: &[u8], next: Option<&[u8]>) -> Fault {
-        let (seq, noted) = (self.seq.saturating_add(1), self.reasons[1] == CHECKPOINT);
-        let is_sound = Link::parse(line).is_some_and(|link| {
-            let about = link.is_about_the_trail().then(|| About::parse(link.rest)).flatten();
-            let note = about.and_then(|about| Note::parse(&about.note));
-            let signed = note.is_some_and(|note| note.head == link.prev && note.is_signed_by(&self.keys));
-            signed || next.and_then(Link::parse).is_some_and(|next| follows(&link, &next))
-        });
-        let blamed = if is_sound && !noted && self.lines > 0 { self.seq } else { seq };
-        let (file, number) = if blamed == seq { self.after() } else { self.at.clone() };
+        let seq = self.seq.saturating_add(1);
+        let next = next.and_then(Link::parse);
+        let is_next_after = |head: Head| next.as_ref().is_some_and(|next| follows(head, next));
+        let stranger = is_next_after(self.head)
+            || Link::parse(line).is_some_and(|link| {
+                let prev = if begins(&link) { self.head.base(link.env, link.instance, link.boot) } else { self.head };
+                let mended = String::from_utf8_lossy(line).replacen(&link.prev.to_string(), &prev.to_string(), 1);
+                is_next_after(Head::after(&prev, mended.as_bytes()))
+            });
+        let vouched = self.lines == 0 || self.reasons[1] == CHECKPOINT;
+        let (blamed, (file, number)) =
+            if vouched || stranger { (seq, self.after()) } else { (self.seq, self.at.clone()) };
         Fault::at(blamed, FaultKind::Altered, (&file, number))
     }
 
@@ -321,10 +325,13 @@ impl Walk {
     }
 }
 
-/// Whether a line is one that was written after the other.
-fn follows(link: &Link<'_>, next: &Link<'_>) -> bool {
-    let about = next.is_about_the_trail().then(|| About::parse(next.rest)).flatten();
-    let begins = about.is_some_and(|about| matches!(about.reason.as_str(), OPENED | SEGMENT));
-    let head = link.head();
-    next.prev == if begins { head.base(next.env, next.instance, next.boot) } else { head }
+/// Whether a line was written after that.
+fn follows(head: Head, next: &Link<'_>) -> bool {
+    next.prev == if begins(next) { head.base(next.env, next.instance, next.boot) } else { head }
+}
+
+/// Whether a start or a segment begins with it.
+fn begins(link: &Link<'_>) -> bool {
+    let about = link.is_about_the_trail().then(|| About::parse(link.rest)).flatten();
+    about.is_some_and(|about| matches!(about.reason.as_str(), OPENED | SEGMENT))
 }
