@@ -20,5 +20,5 @@ mod writer;
 pub use log::{AuditLog, OpenError, Settings, Target};
 pub use look_up::TrailReader;
 pub use note::{NotANote, NotAPublicKey, Note, PublicKey, TrailKeys};
-pub use verify::{Fault, Report, Verdict, Verification, verify_files, verify_trail};
+pub use verify::{Fault, FaultKind, Report, Verdict, Verification, verify_files, verify_trail};
 pub use writer::Limits;
