@@ -5,8 +5,8 @@ use super::refusal::{NotPermitted, Refusal};
 use crate::domain::audit::Subject;
 use crate::domain::id::{ConnectionKey, TenantId, UserId};
 use crate::domain::method::Method;
-use crate::domain::secret::AccessToken;
 use crate::domain::policy::Permits;
+use crate::domain::secret::AccessToken;
 use crate::service::{
     BatchGetStatus, BatchGetStatusQuery, DeleteToken, DeleteTokenAnswer, GetStatus, GetStatusQuery, GetToken,
     GetTokenAnswer, GetTokenQuery, ListTokens, ListTokensAnswer, ListTokensQuery, PlatformStatus, StoreToken,

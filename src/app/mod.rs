@@ -26,7 +26,7 @@ use crate::adapters::profiles::Profiles;
 use crate::adapters::system::SystemRandom;
 use crate::config::{BackgroundConfig, Config, EngineConfig};
 use crate::domain::catalog::{App as Client, Catalog, Platform};
-use crate::domain::ports::{Random, Tasks as _};
+use crate::domain::ports::{Clock, Random, Tasks as _};
 use crate::envelope::{KeyLimits, Tickets};
 use crate::lifecycle::Lifecycle;
 use crate::refresher::{BackgroundSettings, RefreshSettings, Refresher, RefresherParts, Scheduler};

@@ -126,8 +126,9 @@ impl AuditAction {
     #[must_use]
     pub const fn moves_secrets(self) -> bool {
         match self {
-            Self::Call(method) => matches!(method.action(), Action::Get | Action::Store | Action::Delete),
+            Self::Call(method) => matches!(method.action(), Action::Get) || method.action().changes(),
             Self::Export | Self::Restore | Self::Copy | Self::Refresh => true,
+            Self::Init | Self::Erase | Self::RotateKey | Self::Rewrap | Self::DestroyKey | Self::ReencryptKeys => true,
             Self::UnknownMethod | Self::StreamEnd => false,
         }
     }

@@ -99,8 +99,8 @@ impl Action {
     #[must_use]
     pub const fn changes(self) -> bool {
         match self {
-            Self::Store | Self::Delete => true,
-            Self::Get | Self::Status | Self::List | Self::Watch => false,
+            Self::Store | Self::Delete | Self::AdminTenants | Self::AdminEngines | Self::AdminKeys => true,
+            Self::Get | Self::Status | Self::List | Self::Watch | Self::AdminRead => false,
         }
     }
 

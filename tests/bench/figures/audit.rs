@@ -108,6 +108,7 @@ fn entry() -> Result<AuditEntry, Box<dyn Error>> {
             tenant: Some("default".parse()?),
             user: Some("user-4711".parse()?),
             platform: Some("google".parse()?),
+            target: None,
         },
         result: AuditResult::Ok,
         reason: "",

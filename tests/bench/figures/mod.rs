@@ -16,7 +16,7 @@ use crate::report::Target;
 type Figure = fn(&Effort) -> Result<Vec<Target>, Box<dyn Error>>;
 
 /// All of them, by name, in the order in which they are measured.
-pub(crate) const ALL: [(&str, Figure); 5] = [
+pub(crate) const ALL: [(&str, Figure); 6] = [
     ("footprint", footprint::measure),
     ("guard", guard::measure),
     ("reads", reads::measure),
