@@ -50,6 +50,14 @@ trail:
     VAULT_TEST_AUDIT_LINES=10000000 cargo test --release --lib an_intact_trail_never_raises -- --nocapture
     VAULT_TEST_KILLS=1000 cargo test --release --test process wherever_it_is_killed -- --nocapture
 
+# Floods of HTTP/2 for a minute each, and ten thousand idle connections; the short form is part of `check`
+floods:
+    VAULT_TEST_FLOOD_SECONDS=60 VAULT_TEST_FLOOD_CONNECTIONS=16 VAULT_TEST_IDLE_CONNECTIONS=10000 cargo test --test floods -- --nocapture
+
+# Ten minutes of inputs nobody would write for everything that reads; seconds of it are part of `check`
+fuzz:
+    VAULT_TEST_FUZZ_SECONDS=600 cargo test --test fuzz --test provider -- --nocapture read refused sealed whatever
+
 # The documentation of the code, in a browser
 docs:
     cargo doc --no-deps --document-private-items --open

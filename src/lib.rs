@@ -19,6 +19,7 @@ pub mod config;
 pub mod document;
 pub mod domain;
 pub mod envelope;
+pub mod hardening;
 pub mod lifecycle;
 pub mod pb;
 pub mod refresher;

@@ -14,6 +14,7 @@ use crate::domain::id::{EngineId, TenantId, UserId};
 use crate::domain::method::Action;
 use crate::domain::policy::{Named, Permits, Policy};
 use crate::domain::registry::Principal;
+use crate::domain::spiffe::SpiffeId;
 
 /// What a call presents: one engine id and one key, well formed as header values, not yet believed.
 #[derive(Clone)]
@@ -27,6 +28,7 @@ pub struct Credentials {
 pub struct Caller {
     known: Known,
     key_id: String,
+    workload: Option<SpiffeId>,
 }
 
 // === impl Credentials ===
@@ -48,8 +50,8 @@ impl fmt::Debug for Credentials {
 // === impl Caller ===
 
 impl Caller {
-    pub(super) fn verified(known: Known, key_id: String) -> Self {
-        Self { known, key_id }
+    pub(super) fn verified(known: Known, key_id: String, workload: Option<SpiffeId>) -> Self {
+        Self { known, key_id, workload }
     }
 
     /// Which engine.
@@ -68,6 +70,11 @@ impl Caller {
     #[must_use]
     pub fn key_id(&self) -> &str {
         &self.key_id
+    }
+
+    /// What its certificate names it, if it showed one.
+    pub(super) fn workload(&self) -> Option<&SpiffeId> {
+        self.workload.as_ref()
     }
 
     pub(super) fn known(&self) -> &Engine {

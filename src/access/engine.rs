@@ -8,6 +8,7 @@ use crate::domain::id::{EngineId, TenantId};
 use crate::domain::limits::Limits;
 use crate::domain::policy::Policy;
 use crate::domain::registry::Principal;
+use crate::domain::spiffe::SpiffeId;
 use crate::domain::time::Timestamp;
 
 /// An engine that may call.
@@ -27,6 +28,8 @@ pub struct Engine {
     pub limits: Limits,
     /// The keys it may present; more than one while they are being replaced.
     pub keys: Vec<HeldKey>,
+    /// The workloads it may be; empty: whoever has its key.
+    pub spiffe_ids: Vec<SpiffeId>,
 }
 
 /// A key of an engine.
@@ -55,10 +58,16 @@ impl Engine {
     pub fn configured(id: EngineId, policy: Policy, limits: Limits, keys: Vec<KeyVerifier>) -> Self {
         let key = |verifier| HeldKey { verifier, expires_at: None, revoked: false };
         let keys = keys.into_iter().map(key).collect();
-        Self { id, home: None, incarnation: 0, disabled: false, policy: Arc::new(policy), limits, keys }
+        let (policy, spiffe_ids) = (Arc::new(policy), Vec::new());
+        Self { id, home: None, incarnation: 0, disabled: false, policy, limits, keys, spiffe_ids }
     }
 
     pub(super) fn principal(&self) -> Principal {
         Principal { home: self.home.clone(), engine: self.id.clone(), incarnation: self.incarnation }
+    }
+
+    /// Whether whoever showed this certificate, or none, may be this engine.
+    pub(super) fn may_be(&self, workload: Option<&SpiffeId>) -> bool {
+        self.spiffe_ids.is_empty() || workload.is_some_and(|id| self.spiffe_ids.contains(id))
     }
 }

@@ -19,6 +19,7 @@ use crate::domain::error::VaultError;
 use crate::domain::id::{ConnectionKey, RequestId, TenantId, UserId};
 use crate::domain::method::Method;
 use crate::domain::ports::{AuditSink, AuditUnavailable, Clock, StoreError};
+use crate::domain::spiffe::SpiffeId;
 use crate::service::{
     BatchGetStatus, BatchGetStatusQuery, DeleteToken, DeleteTokenAnswer, GetStatus, GetStatusQuery, GetToken,
     GetTokenAnswer, GetTokenQuery, ListTokens, ListTokensAnswer, ListTokensQuery, PlatformStatus, StoreToken,
@@ -60,6 +61,8 @@ pub struct Arrival {
     pub method: Option<Method>,
     /// Where it came from.
     pub peer: Option<Arc<str>>,
+    /// What the certificate of its connection names it, if it showed one: believed.
+    pub workload: Option<SpiffeId>,
     /// What it presents; `None`: nothing well formed.
     pub credentials: Option<Credentials>,
     /// How long its caller waits, if it says so.
@@ -202,10 +205,13 @@ impl Guard {
     ///
     /// [`Refusal::Unauthenticated`]; [`Refusal::RateLimited`] for somebody who calls too often.
     pub fn admit(&self, arrival: Arrival) -> Result<Call, Refusal> {
-        let Arrival { request, method, peer, credentials, time_limit } = arrival;
+        let Arrival { request, method, peer, workload, credentials, time_limit } = arrival;
         let mut record = Record::begin(&self.audit, self.clock.now(), request, method, peer);
+        record.shown(workload.as_ref());
         let verified = match &credentials {
-            Some(credentials) => self.registry.verify(credentials, self.clock.now()).map_err(NotVerified::reason),
+            Some(credentials) => {
+                self.registry.verify(credentials, workload.as_ref(), self.clock.now()).map_err(NotVerified::reason)
+            }
             None => Err("malformed_credentials"),
         };
         match verified {

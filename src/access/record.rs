@@ -11,6 +11,7 @@ use crate::domain::id::RequestId;
 use crate::domain::method::Method;
 use crate::domain::ports::{AuditSink, AuditUnavailable};
 use crate::domain::secret::AccessToken;
+use crate::domain::spiffe::SpiffeId;
 use crate::domain::time::Timestamp;
 
 /// The audit entry of one call. If it is dropped before it is written, it says so itself.
@@ -64,6 +65,7 @@ impl Record {
             engine: None,
             key_id: None,
             peer,
+            spiffe_id: None,
             action,
             subject: Subject::default(),
             result: AuditResult::Failed,
@@ -82,6 +84,13 @@ impl Record {
             entry.action = AuditAction::Call(method);
             entry.result = AuditResult::Cancelled;
             entry.reason = "caller_gone";
+        }
+    }
+
+    /// Whose certificate the connection has, whoever the call turns out to be from.
+    pub(super) fn shown(&mut self, workload: Option<&SpiffeId>) {
+        if let Some(entry) = &mut self.entry {
+            entry.spiffe_id = workload.cloned();
         }
     }
 

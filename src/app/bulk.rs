@@ -124,6 +124,7 @@ impl OperatorTrail {
             engine: None,
             key_id: None,
             peer: Some(Arc::clone(&self.operator)),
+            spiffe_id: None,
             action,
             subject,
             result,

@@ -8,6 +8,7 @@ mod init;
 mod outbox;
 mod start_error;
 mod stores;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub use self::init::init;
 pub use self::outbox::{answers, open_outbox, take_over_outbox};
 pub use self::start_error::StartError;
 pub use self::stores::{Migration, migrate};
+pub use self::tls::{TlsFiles, TlsFilesError, date};
 use crate::access::admin::Administration;
 use crate::access::{Engine, EngineKey, Guard, KeyVerifier, Pepper, Registry, RegistryFollower};
 use crate::adapters::oauth::{HttpTokenEndpoint, OutboundSettings};
@@ -298,8 +300,9 @@ pub fn catalog(config: Config) -> Result<Catalog, StartError> {
 }
 
 fn registry(engines: &[EngineConfig], made: &[MadeEngine], pepper: Pepper) -> Result<Registry, StartError> {
-    let engine = |config: &EngineConfig, keys: Vec<KeyVerifier>| {
-        Engine::configured(config.id.clone(), config.policy.clone(), config.limits, keys)
+    let engine = |config: &EngineConfig, keys: Vec<KeyVerifier>| Engine {
+        spiffe_ids: config.spiffe_ids.clone(),
+        ..Engine::configured(config.id.clone(), config.policy.clone(), config.limits, keys)
     };
     let mut known = Vec::with_capacity(engines.len() + made.len());
     for config in engines {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::tls::TlsFilesError;
 use crate::adapters::audit::OpenError as AuditOpenError;
 use crate::adapters::keys::local::LocalKeysError;
 use crate::adapters::oauth::OutboundError;
@@ -49,6 +50,9 @@ pub enum StartError {
     /// There is no audit trail, and so no service.
     #[error("there is no service without an audit trail")]
     Audit(#[from] AuditOpenError),
+    /// Connections cannot be secured.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] TlsFilesError),
     /// The outbox cannot be opened.
     #[error("there is no place to keep what platforms answer")]
     Outbox(#[from] OutboxOpenError),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{ConfigArg, Failure, output, serve};
-use crate::app::{self, Foundation};
+use crate::app::{self, Foundation, StartError, TlsFiles};
 use crate::config::AuditSinkConfig;
 use crate::lifecycle::Lifecycle;
 
@@ -23,6 +23,14 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
         } else {
             "   nobody may call: add `engines`, with keys from `vault-engine key generate`"
         });
+    }
+    match &config.tls {
+        Some(tls) => {
+            let until = app::date(TlsFiles::open(tls).map_err(StartError::Tls)?.current().validity().until);
+            let callers = tls.client_certificates.as_str();
+            ok("tls", format!("certificate until {until}, client certificates: {callers}"));
+        }
+        None => output::note("   there is no TLS: whoever can listen in gets tokens (`tls`)"),
     }
     let foundation = Foundation::lay(&config, &Lifecycle::default()).await?;
     ok("store", foundation.store.kind().to_owned());

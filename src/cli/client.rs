@@ -1,23 +1,44 @@
 //! A client of a running vault, over the same gRPC as everybody else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
+use zeroize::Zeroizing;
 
 use super::Failure;
+use crate::document::{Readers, read_text};
 use crate::pb::vault_v1::admin_client::AdminClient;
 use crate::pb::vault_v1::token_vault_client::TokenVaultClient;
+
+/// Which vault to ask.
+#[derive(Debug, clap::Args)]
+pub(super) struct ServerArgs {
+    /// The vault to ask
+    #[arg(long, value_name = "URL", env = "VAULT_ENGINE_SERVER", default_value = "http://127.0.0.1:50051")]
+    server: String,
+    /// The authorities of the vault's certificate (PEM), for an `https://` server
+    #[arg(long, value_name = "FILE", env = "VAULT_ENGINE_TLS_CA")]
+    tls_ca: Option<PathBuf>,
+    /// A certificate to show (PEM), with `--tls-key`
+    #[arg(long, value_name = "FILE", env = "VAULT_ENGINE_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", env = "VAULT_ENGINE_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The name in the vault's certificate, where it is not the one in the address
+    #[arg(long, value_name = "NAME")]
+    tls_server_name: Option<String>,
+}
 
 /// Which vault to ask, and as whom.
 #[derive(Debug, clap::Args)]
 pub(super) struct ClientArgs {
-    /// The vault to ask
-    #[arg(long, value_name = "URL", env = "VAULT_ENGINE_SERVER", default_value = "http://127.0.0.1:50051")]
-    server: String,
+    #[command(flatten)]
+    server: ServerArgs,
     /// The engine to ask as
     #[arg(long, value_name = "ID", env = "VAULT_ENGINE_ENGINE_ID", default_value = "local")]
     engine_id: String,
@@ -29,6 +50,9 @@ pub(super) struct ClientArgs {
     pub(super) tenant: String,
 }
 
+/// The most a file may have that is named here.
+const MAX_BYTES: usize = 512 * 1_024;
+
 /// A connection to a vault.
 pub(super) struct Client {
     pub(super) vault: TokenVaultClient<Channel>,
@@ -37,18 +61,58 @@ pub(super) struct Client {
     key: MetadataValue<Ascii>,
 }
 
+// === impl ServerArgs ===
+
+impl ServerArgs {
+    /// A connection, which has nobody's credentials.
+    pub(super) async fn channel(&self) -> Result<Channel, Failure> {
+        let endpoint = Endpoint::from_shared(self.server.clone())?
+            .tcp_nodelay(true)
+            .connect_timeout(std::time::Duration::from_secs(5));
+        let endpoint = match self.tls()? {
+            Some(tls) => {
+                endpoint.tls_config(tls).map_err(|error| format!("TLS cannot be set up: {}", chain(&error)))?
+            }
+            None => endpoint,
+        };
+        Ok(endpoint.connect().await.map_err(|error| {
+            let why = chain(&error);
+            format!("no vault answers at {} ({why}): is it running? name another with --server", self.server)
+        })?)
+    }
+
+    /// What an `https://` address asks for; `None`: it is another.
+    fn tls(&self) -> Result<Option<ClientTlsConfig>, Failure> {
+        if !self.server.starts_with("https://") {
+            return match (&self.tls_ca, &self.tls_cert) {
+                (None, None) => Ok(None),
+                _ => Err("TLS is for a server at `https://…`: name it with --server".into()),
+            };
+        }
+        let tls = match &self.tls_ca {
+            Some(file) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(file, Readers::Anybody)?)),
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        let tls = match &self.tls_server_name {
+            Some(name) => tls.domain_name(name),
+            None => tls,
+        };
+        Ok(Some(match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => {
+                let (certificate, key) = (read(certificate, Readers::Anybody)?, read(key, Readers::OwnerAndGroup)?);
+                tls.identity(Identity::from_pem(certificate, key))
+            }
+            _ => tls,
+        }))
+    }
+}
+
 // === impl ClientArgs ===
 
 impl ClientArgs {
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         let key = self.key()?;
-        let channel = Endpoint::from_shared(self.server.clone())?
-            .tcp_nodelay(true)
-            .connect_timeout(std::time::Duration::from_secs(5))
-            .connect()
-            .await
-            .map_err(|_| format!("no vault answers at {}: is it running? name another with --server", self.server))?;
-        Client::new(channel, &self.engine_id, key.expose_secret())
+        Client::new(self.server.channel().await?, &self.engine_id, key.expose_secret())
     }
 
     fn key(&self) -> Result<SecretString, Failure> {
@@ -56,7 +120,7 @@ impl ClientArgs {
             let key = std::env::var("VAULT_ENGINE_KEY");
             return Ok(key.map_err(|_| "no key: name a file with --key-file, or set VAULT_ENGINE_KEY")?.into());
         };
-        let text = std::fs::read_to_string(file).map_err(|error| format!("the key file cannot be read: {error}"))?;
+        let text = Zeroizing::new(read(file, Readers::OwnerAndGroup)?);
         let Ok(keys) = serde_json::from_str::<std::collections::BTreeMap<String, String>>(&text) else {
             return Ok(text.trim().to_owned().into());
         };
@@ -85,6 +149,20 @@ impl Client {
         request.metadata_mut().insert("x-engine-key", self.key.clone());
         request
     }
+}
+
+/// A file that the command line names.
+fn read(file: &Path, readers: Readers) -> Result<String, Failure> {
+    read_text(file, MAX_BYTES, readers).map_err(|mismatch| {
+        let hint = if mismatch.hint.is_empty() { String::new() } else { format!(" — {}", mismatch.hint) };
+        format!("`{}` {}{hint}", file.display(), mismatch.problem).into()
+    })
+}
+
+/// An error and what is behind it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let behind = std::iter::successors(error.source(), |error| error.source());
+    behind.fold(error.to_string(), |text, error| format!("{text}: {error}"))
 }
 
 /// What a person should read about a failed call.

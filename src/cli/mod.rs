@@ -8,6 +8,7 @@ mod demo;
 mod dev;
 mod erase;
 mod export;
+mod health;
 mod import;
 mod init;
 mod key;
@@ -27,6 +28,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::hardening::Hardening;
 
 /// Keeps users' OAuth tokens, refreshes them exactly once, and never loses a grant.
 ///
@@ -72,6 +75,8 @@ enum Command {
     /// Platform profiles
     #[command(subcommand)]
     Profile(profile::Command),
+    /// Ask a running vault whether it serves: exit status 0 if it does
+    Health(health::Args),
     /// Store, get, list and delete tokens through a running vault
     #[command(subcommand)]
     Token(token::Command),
@@ -127,6 +132,11 @@ pub fn main() -> ExitCode {
 impl Cli {
     async fn run(self) -> Result<ExitCode, Failure> {
         match self.command {
+            // These are for people who look into what they run; and a server is told by its configuration.
+            Command::Demo | Command::Dev(_) | Command::Serve(_) => {}
+            _ => Hardening::begin().and_then(Hardening::complete)?,
+        }
+        match self.command {
             Command::Serve(args) => serve::run(args).await,
             Command::Dev(args) => dev::run(args).await,
             Command::Demo => demo::run().await,
@@ -140,6 +150,7 @@ impl Cli {
             Command::Outbox(command) => outbox::run(command).await,
             Command::Audit(command) => audit::run(command).await,
             Command::Profile(command) => profile::run(command),
+            Command::Health(args) => health::run(args).await,
             Command::Token(command) => token::run(command).await,
             Command::Import(args) => import::run(args).await,
             Command::Export(args) => export::run(args).await,

@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::{ConfigArg, Failure};
 use crate::adapters::system::SystemRandom;
-use crate::app::{App, MadeEngine, StartError};
+use crate::app::{App, MadeEngine, StartError, TlsFiles};
 use crate::config::Config;
 use crate::domain::ports::Random as _;
+use crate::hardening::Hardening;
 use crate::lifecycle::Lifecycle;
 use crate::telemetry;
 use crate::transport::{Reflection, Server, ServerLimits};
@@ -26,6 +27,7 @@ pub(super) struct Args {
 /// A vault that is bound and about to serve.
 pub(super) struct Running {
     server: Server,
+    secured: bool,
     lifecycle: Lifecycle,
     drain: Duration,
     app: App,
@@ -36,8 +38,16 @@ pub(super) struct Running {
 const NOTICE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let hardening = Hardening::begin()?;
     let config = load(args.config.config.as_deref(), std::iter::empty())?;
     telemetry::init(config.log);
+    if config.server.allow_core_dumps {
+        hardening.undo()?;
+        tracing::warn!("core dumps are allowed: a crash may leave keys and tokens on a disk (`allow_core_dumps`)");
+    } else {
+        hardening.complete()?;
+        tracing::info!("no core dumps, and no other process may look into this one");
+    }
     let lifecycle = Lifecycle::default();
     lifecycle.drain_on_signal();
     Running::start(config, lifecycle, &[]).await?.serve().await?;
@@ -61,7 +71,8 @@ impl Running {
     pub(super) async fn start(config: Config, lifecycle: Lifecycle, made: &[MadeEngine]) -> Result<Self, Failure> {
         let (listen, drain) = (config.server.listen, config.server.drain);
         let reflection = if config.server.reflection { Reflection::On } else { Reflection::Off };
-        let app = App::assemble(config, &lifecycle, made).await?;
+        let tls = config.tls.as_ref().map(TlsFiles::open).transpose().map_err(StartError::Tls)?;
+        let app = Box::pin(App::assemble(config, &lifecycle, made)).await?;
         for note in &app.notes {
             tracing::warn!(note, "about the store");
         }
@@ -72,7 +83,16 @@ impl Running {
         let server = Server::bind(listen, guard, reflection, limits, u64::from_be_bytes(instance))
             .await
             .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
-        Ok(Self { server, lifecycle, drain, app })
+        let secured = tls.is_some();
+        let server = match tls {
+            None => server,
+            Some(files) => {
+                let server = server.secured(files.current());
+                files.keep_fresh(std::sync::Arc::clone(&app.guard.clock), &lifecycle);
+                server
+            }
+        };
+        Ok(Self { server, secured, lifecycle, drain, app })
     }
 
     /// The address that was bound.
@@ -83,12 +103,12 @@ impl Running {
     /// Serves until the process is asked to stop, then finishes what has begun.
     pub(super) async fn serve(self) -> Result<(), Failure> {
         let address = self.address()?;
-        let Self { server, lifecycle, drain, app } = self;
+        let Self { server, secured, lifecycle, drain, app } = self;
         let health = server.health();
         health.serving().await;
         let (store, keys) = app.kinds;
         let platforms = app.catalog.iter().count();
-        tracing::info!(%address, store, keys, platforms, version = env!("CARGO_PKG_VERSION"), "serving");
+        tracing::info!(%address, tls = secured, store, keys, platforms, version = env!("CARGO_PKG_VERSION"), "serving");
         let drained = {
             let lifecycle = lifecycle.clone();
             async move {

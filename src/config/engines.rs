@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::engine_policy;
+use super::{TlsConfig, engine_policy};
 use crate::document::{Mismatch, Node, Section};
 use crate::domain::id::{EngineId, TenantId};
 use crate::domain::limits::Limits;
 use crate::domain::method::Action;
 use crate::domain::policy::{Named, Policy};
+use crate::domain::spiffe::SpiffeId;
 
 /// A service that may call.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct EngineConfig {
     pub limits: Limits,
     /// The keys it may prove itself with.
     pub keys: Vec<EngineKeyConfig>,
+    /// The workloads it may be; empty: whoever has its key.
+    pub spiffe_ids: Vec<SpiffeId>,
 }
 
 /// A key of an engine: what it is called, and what proves it. The key itself is nowhere here.
@@ -46,17 +49,18 @@ impl EngineConfig {
     ) -> Self {
         let tenants = Named::Only(tenants.into_iter().collect());
         let policy = Policy::allowing(tenants, Named::Only(actions.into_iter().collect()));
-        Self { id, policy, limits: Limits::default(), keys: Vec::new() }
+        Self { id, policy, limits: Limits::default(), keys: Vec::new(), spiffe_ids: Vec::new() }
     }
 }
 
-pub(super) fn read(section: &mut Section<'_>) -> Vec<EngineConfig> {
+pub(super) fn read(section: &mut Section<'_>, tls: Option<&TlsConfig>) -> Vec<EngineConfig> {
     let (mut engine_ids, mut key_ids) = (BTreeSet::new(), BTreeSet::new());
     section.sections("engines", |section| {
         let id: Option<EngineId> = section.required("id", Node::parse);
         let policy = engine_policy::policy(section);
         let limits = engine_policy::limits(section);
         let keys = section.sections("keys", key);
+        let spiffe_ids = section.list("spiffe_ids", |node| known_to(tls, node)).unwrap_or_default();
         if keys.is_empty() {
             section.fault("keys", "must hold at least one key", "without a key the engine can never prove who it is");
         }
@@ -70,8 +74,18 @@ pub(super) fn read(section: &mut Section<'_>) -> Vec<EngineConfig> {
                 "a key belongs to one engine",
             );
         }
-        Some(EngineConfig { id: id?, policy: policy?, limits: limits?, keys })
+        Some(EngineConfig { id: id?, policy: policy?, limits: limits?, keys, spiffe_ids })
     })
+}
+
+/// A workload that can show who it is.
+fn known_to(tls: Option<&TlsConfig>, node: Node<'_>) -> Result<SpiffeId, Mismatch> {
+    let id = node.parse::<SpiffeId>()?;
+    if tls.is_some_and(|tls| tls.knows(&id)) {
+        return Ok(id);
+    }
+    let hint = format!("add `{}` to `tls.trust_domains`, with the file of its authorities", id.trust_domain());
+    Err(Mismatch::new("is of a trust domain whose certificates nobody could check", hint))
 }
 
 fn key(section: &mut Section<'_>) -> Option<EngineKeyConfig> {

@@ -18,6 +18,7 @@ mod registry;
 mod secret;
 mod server;
 mod store;
+mod tls;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -39,9 +40,10 @@ pub use store::{
     DynamoConfig, PostgresConfig, PostgresTlsConfig, RedisConfig, RedisNode, RedisSentinelConfig, RedisServersConfig,
     RedisTlsConfig, StoreConfig,
 };
+pub use tls::{ClientCertificates, TlsConfig};
 pub use watch::WatchConfig;
 
-use crate::document::{Document, Fault, Limits, Mismatch, Node, Section};
+use crate::document::{Document, Fault, Limits, Mismatch, Node, Readers, Section, check_access};
 use crate::domain::id::{Environment, PlatformId};
 
 const LIMITS: Limits = Limits { bytes: 256 * 1_024, depth: 12 };
@@ -57,6 +59,8 @@ pub struct Config {
     pub environment: Environment,
     /// Where it listens and how it stops.
     pub server: ServerConfig,
+    /// How it proves who it is, and who calls; `None`: in the clear.
+    pub tls: Option<TlsConfig>,
     /// Where local files are kept.
     pub data_dir: PathBuf,
     /// Where records are kept.
@@ -146,11 +150,12 @@ fn config(section: &mut Section<'_>, variables: &BTreeMap<String, String>) -> Op
     let development = environment.as_ref().is_some_and(is_development);
     let context = Context { variables, data_dir, development };
 
+    let tls = tls::read(section);
     let server = server::read(section, &context);
     let store = section.section("store", |section| store::read(section, &context)).flatten();
     let near_cache = section.section("near_cache", near_cache::read);
     let kms = section.section("kms", |section| kms::read(section, &context)).flatten();
-    let engines = engines::read(section);
+    let engines = engines::read(section, tls.as_ref());
     let registry = section.section("registry", registry::read);
     let platforms = platforms::read(section, &context);
     let enabled_platforms = section.list("enabled_platforms", Node::parse);
@@ -164,6 +169,7 @@ fn config(section: &mut Section<'_>, variables: &BTreeMap<String, String>) -> Op
     Some(Config {
         environment: environment?,
         server,
+        tls,
         data_dir: context.data_dir,
         store: store?,
         near_cache: near_cache?,
@@ -185,6 +191,17 @@ fn config(section: &mut Section<'_>, variables: &BTreeMap<String, String>) -> Op
 /// A path. Relative ones start at the working directory of the process.
 fn path(node: Node<'_>) -> Result<PathBuf, Mismatch> {
     node.text().map(PathBuf::from)
+}
+
+/// The path of a file with a secret in it: if it is there already, others must not be able to read it.
+fn private_file(node: Node<'_>) -> Result<PathBuf, Mismatch> {
+    let path = path(node)?;
+    if path.exists() {
+        check_access(&path, Readers::OwnerAndGroup).map_err(|mismatch| {
+            Mismatch::new(format!("names `{}`, which {}", path.display(), mismatch.problem), mismatch.hint)
+        })?;
+    }
+    Ok(path)
 }
 
 /// A whole number of seconds, within bounds; else a default.

@@ -7,7 +7,8 @@ use crate::document::{Document, Fault};
 const PREFIX: &str = "VAULT_ENGINE_";
 
 /// Variables of the command line: they are no configuration of the server.
-const COMMAND_LINE: [&str; 6] = ["SERVER", "ENGINE_ID", "KEY", "KEY_FILE", "CONFIG", "LOG"];
+const COMMAND_LINE: [&str; 9] =
+    ["SERVER", "ENGINE_ID", "KEY", "KEY_FILE", "TLS_CA", "TLS_CERT", "TLS_KEY", "CONFIG", "LOG"];
 
 /// Free names for secrets that `{ env: NAME }` refers to.
 const SECRETS: &str = "SECRET_";

@@ -15,6 +15,8 @@ pub struct ServerConfig {
     pub reflection: bool,
     /// How long calls in flight may take once the process was asked to stop.
     pub drain: Duration,
+    /// Whether a crash may leave its memory, keys and tokens in it, on a disk.
+    pub allow_core_dumps: bool,
     /// How long a store or a key service that does not answer yet is waited for at the start.
     pub start: Duration,
 }
@@ -22,17 +24,26 @@ pub struct ServerConfig {
 pub(super) fn read(section: &mut Section<'_>, context: &Context<'_>) -> ServerConfig {
     let listen = section.optional("listen", address).unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 50_051).into());
     let allow_plaintext = section.optional("allow_plaintext", Node::boolean).unwrap_or_default();
-    if !listen.ip().is_loopback() && !allow_plaintext {
+    let tls = section.has("tls");
+    if !listen.ip().is_loopback() && !tls && !allow_plaintext {
         section.fault(
             "listen",
-            "would show tokens to the network, because TLS is not built in yet",
-            "listen on 127.0.0.1 behind a proxy that speaks mutual TLS, or accept it with `allow_plaintext: true`",
+            "would show tokens to the network, because there is no `tls`",
+            "give `tls.cert_file` and `tls.key_file`, listen on 127.0.0.1, or accept it with `allow_plaintext: true`",
+        );
+    }
+    if tls && allow_plaintext {
+        section.fault(
+            "allow_plaintext",
+            "has no place beside `tls`: nothing is served in the clear",
+            "remove one of them",
         );
     }
     let reflection = section.optional("reflection", Node::boolean).unwrap_or(context.development);
     ServerConfig {
         listen,
         reflection,
+        allow_core_dumps: section.optional("allow_core_dumps", Node::boolean).unwrap_or_default(),
         drain: seconds(section, "drain_seconds", 0..=600, 20),
         start: seconds(section, "start_seconds", 0..=600, 30),
     }

@@ -12,7 +12,7 @@ use url::{Host, Url};
 
 pub use self::dynamodb::DynamoConfig;
 pub use self::postgres::{PostgresConfig, PostgresTlsConfig};
-use super::{Context, path, secret};
+use super::{Context, path, private_file, secret};
 use crate::document::{Mismatch, Node, Section};
 
 /// Where records are kept.
@@ -250,7 +250,7 @@ fn tls_of(section: &mut Section<'_>) -> Option<RedisTlsConfig> {
 
 fn tls(section: &mut Section<'_>) -> RedisTlsConfig {
     let ca_file = section.optional("ca_file", path);
-    let (cert, key) = (section.optional("cert_file", path), section.optional("key_file", path));
+    let (cert, key) = (section.optional("cert_file", path), section.optional("key_file", private_file));
     if cert.is_some() != key.is_some() {
         section.fault("", "needs `cert_file` and `key_file` together", "");
     }

@@ -158,10 +158,60 @@ fn all_faults_are_reported_at_once_with_their_lines() {
 #[test]
 fn only_loopback_is_served_without_tls_unless_that_is_accepted() {
     for listen in ["0.0.0.0:50051", "10.0.0.1:1", "\"[::]:1\""] {
-        assert!(faults(&dev(&format!("listen: {listen}")), &[]).contains("TLS is not built in yet"), "{listen}");
+        assert!(faults(&dev(&format!("listen: {listen}")), &[]).contains("because there is no `tls`"), "{listen}");
     }
     assert!(load(&dev("listen: \"[::1]:1\""), &[]).is_ok());
     assert!(load(&dev("listen: 0.0.0.0:1\nallow_plaintext: true"), &[]).is_ok());
+    let tls = "tls: { cert_file: /c, key_file: /k }";
+    assert!(load(&dev(&format!("listen: 0.0.0.0:1\n{tls}")), &[]).is_ok());
+    assert!(faults(&dev(&format!("allow_plaintext: true\n{tls}")), &[]).contains("has no place beside `tls`"));
+}
+
+#[test]
+fn certificates_of_callers_are_asked_for_where_they_can_be_checked() {
+    let tls = |more: &str| dev(&format!("tls: {{ cert_file: /c, key_file: /k{more} }}"));
+    let asked = |more: &str| load(&tls(more), &[]).unwrap().tls.unwrap().client_certificates;
+    assert_eq!(asked(""), ClientCertificates::None);
+    assert_eq!(asked(", client_ca_file: /a"), ClientCertificates::Required);
+    assert_eq!(asked(", trust_domains: { prod.example: /a }"), ClientCertificates::Required);
+    assert_eq!(asked(", client_ca_file: /a, client_certificates: optional"), ClientCertificates::Optional);
+    assert!(faults(&tls(", client_certificates: required"), &[]).contains("cannot be checked without authorities"));
+    assert!(faults(&tls(", client_ca_file: /a, client_certificates: none"), &[]).contains("there are authorities"));
+    assert!(faults(&tls(", trust_domains: { Prod: /a }"), &[]).contains("is not a trust domain"));
+    assert!(faults(&dev("tls: { cert_file: /c }"), &[]).contains("tls.key_file: must be given"));
+    assert!(load(&dev(""), &[]).unwrap().tls.is_none());
+}
+
+#[test]
+fn an_engine_is_bound_only_to_workloads_that_can_prove_themselves() {
+    let engine = |ids: &str| {
+        let key = "keys: [{ id: k, verifier: 0123456789abcdef }]";
+        let domains = "tls: { cert_file: /c, key_file: /k, trust_domains: { prod.example: /a } }";
+        dev(&format!("{domains}\nengines: [{{ id: e, actions: [get], spiffe_ids: [{ids}], {key} }}]"))
+    };
+    let bound = load(&engine("spiffe://prod.example/a, spiffe://prod.example/b"), &[]).unwrap();
+    assert_eq!(bound.engines[0].spiffe_ids.len(), 2);
+    assert!(faults(&engine("spiffe://test.example/a"), &[]).contains("add `test.example` to `tls.trust_domains`"));
+    assert!(faults(&engine("spiffe://prod.example"), &[]).contains("spiffe_ids[0]: may contain only"));
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused_wherever_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    std::fs::write(&key, "").unwrap();
+    let key = key.display().to_string();
+    let sections = [
+        format!("tls: {{ cert_file: /c, key_file: {key} }}"),
+        format!("store: {{ redis: {{ url: \"rediss://h\", tls: {{ cert_file: /c, key_file: {key} }} }} }}"),
+        format!("store: {{ postgres: {{ tls: {{ cert_file: /c, key_file: {key} }} }} }}"),
+    ];
+    for text in &sections {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(faults(&dev(text), &[]).contains("has mode 644, too open for a secret"), "{text}");
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(load(&dev(text), &[]).is_ok(), "{text}");
+    }
 }
 
 #[test]

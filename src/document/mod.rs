@@ -171,24 +171,7 @@ pub enum Readers {
 ///
 /// When it is not such a file, or more people have access to it than should.
 pub fn read_text(file: &Path, limit: usize, readers: Readers) -> Result<String, Mismatch> {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    let unreadable = |error: std::io::Error| Mismatch::new(format!("cannot be read: {}", error.kind()), "");
-    let about = std::fs::metadata(file).map_err(unreadable)?;
-    if !about.is_file() {
-        return Err(Mismatch::new("is not a file", "name a regular file"));
-    }
-    let mode = about.permissions().mode();
-    match readers {
-        Readers::Anybody if mode & 0o002 != 0 => {
-            return Err(Mismatch::new("may be written by anybody", "take that right away, as with `chmod 644`"));
-        }
-        Readers::OwnerAndGroup if mode & 0o037 != 0 => {
-            let hint = "at most the owner may write and the group may read: `chmod 600`, or `chmod 640`";
-            return Err(Mismatch::new(format!("has mode {:03o}, too open for a secret", mode & 0o777), hint));
-        }
-        Readers::Anybody | Readers::OwnerAndGroup => {}
-    }
+    check_access(file, readers)?;
     let mut bytes = Vec::new();
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     File::open(file).map_err(unreadable)?.take(most).read_to_end(&mut bytes).map_err(unreadable)?;
@@ -196,6 +179,36 @@ pub fn read_text(file: &Path, limit: usize, readers: Readers) -> Result<String, 
         return Err(too_large(limit));
     }
     String::from_utf8(bytes).map_err(|_| Mismatch::new("is not UTF-8 text", ""))
+}
+
+/// Looks at who has access to a file that somebody else will read.
+///
+/// # Errors
+///
+/// When it is not a file, or more people have access to it than should.
+pub fn check_access(file: &Path, readers: Readers) -> Result<(), Mismatch> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let about = std::fs::metadata(file).map_err(unreadable)?;
+    if !about.is_file() {
+        return Err(Mismatch::new("is not a file", "name a regular file"));
+    }
+    let mode = about.permissions().mode();
+    match readers {
+        Readers::Anybody if mode & 0o002 != 0 => {
+            Err(Mismatch::new("may be written by anybody", "take that right away, as with `chmod 644`"))
+        }
+        Readers::OwnerAndGroup if mode & 0o037 != 0 => {
+            let hint = "at most the owner may write and the group may read: `chmod 600`, or `chmod 640`";
+            Err(Mismatch::new(format!("has mode {:03o}, too open for a secret", mode & 0o777), hint))
+        }
+        Readers::Anybody | Readers::OwnerAndGroup => Ok(()),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+fn unreadable(error: std::io::Error) -> Mismatch {
+    Mismatch::new(format!("cannot be read: {}", error.kind()), "")
 }
 
 fn too_large(limit: usize) -> Mismatch {

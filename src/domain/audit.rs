@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::id::{ConnectionKey, EngineId, PlatformId, RequestId, TenantId, UserId};
 use super::method::Action;
+use super::spiffe::SpiffeId;
 use super::time::Timestamp;
 
 /// One line of the audit trail. Every text in it is checked or from a closed vocabulary; none is a secret.
@@ -21,6 +22,8 @@ pub struct AuditEntry {
     pub key_id: Option<String>,
     /// Where the call came from.
     pub peer: Option<Arc<str>>,
+    /// The workload the certificate of its connection names.
+    pub spiffe_id: Option<SpiffeId>,
     /// What was asked for.
     pub action: AuditAction,
     /// Whose connection, as far as the request was readable.
@@ -127,8 +130,16 @@ impl AuditAction {
     pub const fn moves_secrets(self) -> bool {
         match self {
             Self::Call(method) => matches!(method.action(), Action::Get) || method.action().changes(),
-            Self::Export | Self::Restore | Self::Copy | Self::Refresh => true,
-            Self::Init | Self::Erase | Self::RotateKey | Self::Rewrap | Self::DestroyKey | Self::ReencryptKeys => true,
+            Self::Export
+            | Self::Restore
+            | Self::Copy
+            | Self::Refresh
+            | Self::Init
+            | Self::Erase
+            | Self::RotateKey
+            | Self::Rewrap
+            | Self::DestroyKey
+            | Self::ReencryptKeys => true,
             Self::UnknownMethod | Self::StreamEnd => false,
         }
     }

@@ -20,5 +20,6 @@ pub mod profile;
 pub mod registry;
 pub mod schedule;
 pub mod secret;
+pub mod spiffe;
 pub mod time;
 pub mod trail;

@@ -23,7 +23,7 @@ pub(super) fn encode(document: &Document) -> pb::Registry {
         rate_per_second: engine.limits.rate.map_or(0, Rate::per_second),
         rate_burst: engine.limits.rate.map_or(0, Rate::burst),
         max_distinct_users_per_hour: engine.limits.max_distinct_users_per_hour.unwrap_or(0),
-        spiffe_ids: engine.spiffe_ids.iter().cloned().collect(),
+        spiffe_ids: engine.spiffe_ids.iter().map(ToString::to_string).collect(),
         keys: engine.keys.iter().map(key).collect(),
         revision: engine.revision,
     });
@@ -77,7 +77,7 @@ fn engine_of(engine: pb::RegistryEngine) -> Option<EngineRecord> {
             rate: Rate::new(engine.rate_per_second, engine.rate_burst),
             max_distinct_users_per_hour: (users > 0).then_some(users),
         },
-        spiffe_ids: engine.spiffe_ids.into_iter().collect(),
+        spiffe_ids: engine.spiffe_ids.iter().map(|id| id.parse().ok()).collect::<Option<_>>()?,
         keys: engine.keys.into_iter().map(key_of).collect::<Option<_>>()?,
         revision: engine.revision,
     })
@@ -174,7 +174,7 @@ mod tests {
             disabled: true,
             policy: Arc::new(Policy::new(Named::All, vec![rule, deny]).unwrap()),
             limits: Limits { rate: Rate::new(5, 6), max_distinct_users_per_hour: Some(8) },
-            spiffe_ids: BTreeSet::from(["spiffe://prod.example/sync".to_owned()]),
+            spiffe_ids: BTreeSet::from(["spiffe://prod.example/sync".parse().unwrap()]),
             keys: vec![KeyRecord { revoked_at: None, replaced_by: None, ..key.clone() }, key],
             revision: 9,
         };

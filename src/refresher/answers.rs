@@ -222,6 +222,7 @@ impl Answers {
             engine: None,
             key_id: None,
             peer: None,
+            spiffe_id: None,
             action: AuditAction::Refresh,
             subject: key.into(),
             result,

@@ -404,6 +404,7 @@ impl Refresher {
             engine: None,
             key_id: None,
             peer: None,
+            spiffe_id: None,
             action: AuditAction::Refresh,
             subject: key.into(),
             result,

@@ -13,6 +13,7 @@ use tower_service::Service;
 use super::socket::Peer;
 use crate::domain::id::RequestId;
 use crate::domain::method::Method;
+use crate::domain::spiffe::SpiffeId;
 
 /// What is known about a call before anybody looks at it.
 #[derive(Debug, Clone)]
@@ -20,6 +21,7 @@ pub(super) struct CallContext {
     pub(super) request: RequestId,
     pub(super) method: Option<Method>,
     pub(super) peer: Option<Arc<str>>,
+    pub(super) workload: Option<SpiffeId>,
 }
 
 /// Puts a [`CallContext`] into every request, and its id into every answer.
@@ -105,11 +107,13 @@ where
 
 impl RequestIds {
     fn context<B>(&self, request: &Request<B>) -> CallContext {
+        let peer = request.extensions().get::<Peer>();
         let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
         CallContext {
             request: given.and_then(|text| text.parse().ok()).unwrap_or_else(|| self.make()),
             method: Method::from_path(request.uri().path()),
-            peer: request.extensions().get::<Peer>().and_then(|Peer(address)| address.clone()),
+            peer: peer.and_then(Peer::address),
+            workload: peer.and_then(Peer::workload),
         }
     }
 

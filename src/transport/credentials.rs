@@ -31,12 +31,14 @@ const LONGEST: usize = 128;
 
 impl Interceptor for TakeCredentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let Some(CallContext { request: id, method, peer }) = request.extensions().get::<CallContext>().cloned() else {
+        let Some(CallContext { request: id, method, peer, workload }) =
+            request.extensions().get::<CallContext>().cloned()
+        else {
             return Err(status::of(&VaultError::Internal("the server is built without its layers").into()));
         };
         let credentials = credentials(request.metadata());
         let time_limit = convert::time_limit(request.metadata());
-        let call = self.guard.admit(Arrival { request: id, method, peer, credentials, time_limit });
+        let call = self.guard.admit(Arrival { request: id, method, peer, workload, credentials, time_limit });
         let call = call.map_err(|refusal| status::of(&refusal))?;
         // Nothing behind this point sees the key in a header, where it could be forwarded or logged.
         request.metadata_mut().remove(ENGINE_ID);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::TryFutureExt as _;
 use futures_util::future::{Either, MapOk};
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_layer::Layer;
@@ -59,7 +59,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if belongs_to::<V>(request.uri().path()) {
+        if belongs_to::<V>(request.uri()) {
             Either::Left(self.service.call(request).map_ok(answered))
         } else {
             Either::Right(self.router.call(request))
@@ -75,10 +75,11 @@ where
     answer.map(Body::new)
 }
 
-/// Whether a path is `/<service>/<anything>`.
-fn belongs_to<V: NamedService>(path: &str) -> bool {
-    let behind_name = path.strip_prefix('/').and_then(|path| path.strip_prefix(V::NAME));
-    behind_name.is_some_and(|method| method.starts_with('/'))
+/// Whether a path is `/<service>/<anything>`. With a query it is nobody's: whoever stands in front and decides by the whole
+/// text must not see another call than the one that is made.
+fn belongs_to<V: NamedService>(uri: &Uri) -> bool {
+    let behind_name = uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(V::NAME));
+    behind_name.is_some_and(|method| method.starts_with('/')) && uri.query().is_none()
 }
 
 #[cfg(test)]
@@ -93,11 +94,18 @@ mod tests {
 
     #[test]
     fn a_call_belongs_to_the_service_its_path_names_and_to_no_other() {
-        assert!(belongs_to::<Vault>("/vault.v1.TokenVault/GetToken"));
-        assert!(belongs_to::<Vault>("/vault.v1.TokenVault/"));
-        for other in ["/vault.v1.TokenVault", "/vault.v1.TokenVaults/GetToken", "vault.v1.TokenVault/GetToken", "/", ""]
-        {
-            assert!(!belongs_to::<Vault>(other), "{other}");
+        let ours = |path: &'static str| belongs_to::<Vault>(&Uri::from_static(path));
+        assert!(ours("/vault.v1.TokenVault/GetToken"));
+        assert!(ours("/vault.v1.TokenVault/"));
+        for other in [
+            "/vault.v1.TokenVault",
+            "/vault.v1.TokenVaults/GetToken",
+            "/vault.v1.TokenVault/GetToken?",
+            "/vault.v1.TokenVault/GetToken?x",
+            "/x/vault.v1.TokenVault/GetToken",
+            "/",
+        ] {
+            assert!(!ours(other), "{other}");
         }
     }
 }

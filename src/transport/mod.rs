@@ -10,7 +10,9 @@ mod listener;
 mod server;
 mod socket;
 mod status;
+mod tls;
 mod token_vault;
 
 pub use convert::store_token_for;
 pub use server::{Health, Reflection, ServeError, Server, ServerLimits};
+pub use tls::{Asked, CurrentTls, NotAnSvid, Tls, TlsError, TlsMaterial, Validity, named_workload};

@@ -17,6 +17,8 @@ use super::context::ContextLayer;
 use super::credentials::TakeCredentials;
 use super::direct::DirectLayer;
 use super::listener::Listener;
+use super::socket::Patience;
+use super::tls::CurrentTls;
 use super::token_vault::TokenVaultApi;
 use crate::access::Guard;
 use crate::pb::DESCRIPTORS;
@@ -31,6 +33,7 @@ pub struct Server {
     limits: ServerLimits,
     instance: u64,
     health: HealthReporter,
+    tls: Option<CurrentTls>,
 }
 
 /// Whether the server describes itself to anybody who asks.
@@ -53,7 +56,9 @@ const CONNECTIONS: u64 = 10_000;
 pub struct ServerLimits {
     /// Connections at a time; the next wait until one ends.
     pub connections: usize,
-    /// How long a connection may take to say that it speaks HTTP/2.
+    /// How long a connection may take to agree on keys, where there is TLS.
+    pub handshake: Duration,
+    /// How long it may then take to say that it speaks HTTP/2.
     pub greeting: Duration,
     /// Calls in flight on one connection; more are refused at the HTTP/2 level.
     pub streams: u32,
@@ -63,7 +68,7 @@ pub struct ServerLimits {
     pub headers: u32,
     /// After this a connection is closed gracefully, so that load spreads over new instances.
     pub connection_age: Duration,
-    /// How long such a connection may still finish its calls.
+    /// How long such a connection may still finish its calls, before it is cut.
     pub connection_grace: Duration,
 }
 
@@ -73,6 +78,7 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             connections: 512,
+            handshake: Duration::from_secs(5),
             greeting: Duration::from_secs(10),
             streams: 1_024,
             message: 256 * 1_024,
@@ -90,6 +96,11 @@ impl ServerLimits {
     pub fn of_this_process() -> Self {
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         Self { connections: connections_within(files), ..Self::default() }
+    }
+
+    fn patience(&self) -> Patience {
+        let life = self.connection_age + self.connection_grace;
+        Patience { handshake: self.handshake, greeting: self.greeting, life }
     }
 }
 
@@ -114,7 +125,13 @@ impl Server {
         instance: u64,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener, guard, reflection, limits, instance, health: HealthReporter::new() })
+        Ok(Self { listener, guard, reflection, limits, instance, health: HealthReporter::new(), tls: None })
+    }
+
+    /// Serves over TLS, and in no other way.
+    #[must_use]
+    pub fn secured(self, tls: CurrentTls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// The address that was bound: with the port, if it was left open.
@@ -139,8 +156,8 @@ impl Server {
     ///
     /// When the listener fails.
     pub async fn serve(self, drain: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let Self { listener, guard, reflection, limits, instance, health } = self;
-        let incoming = Listener::new(listener, limits.connections, limits.greeting).sockets();
+        let Self { listener, guard, reflection, limits, instance, health, tls } = self;
+        let incoming = Listener::new(listener, limits.connections, tls, limits.patience()).sockets();
         let api = TokenVaultServer::new(TokenVaultApi { guard: Arc::clone(&guard) })
             .max_decoding_message_size(limits.message);
         let administration =
@@ -165,8 +182,9 @@ impl Server {
             .http2_max_header_list_size(limits.headers)
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            // The connection is asked to go; told to take a grace, tonic would cut it without asking. Who stays is cut
+            // by its socket.
             .max_connection_age(limits.connection_age)
-            .max_connection_age_grace(limits.connection_grace)
             // Order: the context first, because everything behind it, refusals included, names the call by it.
             .layer(ContextLayer::new(instance, calls.clone()))
             .layer(DirectLayer { service: vault })

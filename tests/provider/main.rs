@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "../support/mutation.rs"]
+mod mutation;
 #[path = "../support/provider.rs"]
 #[expect(dead_code, reason = "other suites need the rest of it")]
 mod provider;
@@ -9,6 +11,7 @@ mod provider;
 mod answers;
 mod hostile;
 mod introspection;
+mod mutated;
 mod requests;
 mod tls;
 mod world;

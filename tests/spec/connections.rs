@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use vault_engine::pb::vault_v1::WatchStatusRequest;
 use vault_engine::transport::ServerLimits;
 
 use crate::harness::{Setup, Vault, get, until};
@@ -66,5 +67,51 @@ fn whoever_has_greeted_may_be_silent_for_longer() {
             let read = timeout(Duration::from_secs(10), connection.read_buf(&mut heard)).await;
             assert_ne!(read.unwrap().unwrap(), 0, "it was cut off");
         }
+    });
+}
+
+const AGE: Duration = Duration::from_millis(500);
+
+fn that_age() -> Setup {
+    let limits = ServerLimits { connection_age: AGE, connection_grace: AGE, ..ServerLimits::default() };
+    Setup::default().limited(limits)
+}
+
+#[test]
+fn an_old_connection_is_asked_to_go_before_it_is_ended() {
+    that_age().run(async |vault| {
+        let mut connection = connect(vault).await;
+        connection.write_all(&[PREFACE, &SETTINGS].concat()).await.unwrap();
+
+        let mut heard = Vec::new();
+        timeout(Duration::from_secs(10), connection.read_to_end(&mut heard)).await.expect("it is kept").unwrap();
+
+        let (mut kinds, mut rest) = (Vec::new(), &heard[..]);
+        while let [a, b, c, kind, ..] = rest {
+            kinds.push(*kind);
+            rest = &rest[9 + u32::from_be_bytes([0, *a, *b, *c]) as usize..];
+        }
+        assert!(kinds.contains(&7), "no GOAWAY among {kinds:?}");
+    });
+}
+
+#[test]
+fn a_stream_ends_when_the_grace_of_its_old_connection_is_over() {
+    that_age().run(async |vault| {
+        let begun = Instant::now();
+        let local = vault.as_engine("local");
+        let mut watch = local.watch(WatchStatusRequest::default()).await.unwrap();
+
+        let last = loop {
+            match watch.next().await {
+                Some(Ok(_)) => {}
+                last => break last,
+            }
+        };
+
+        assert!(begun.elapsed() >= AGE * 2, "{:?}", begun.elapsed());
+        assert!(last.is_none_or(|last| last.is_err()));
+        let tokens = vault.connect("gmail", 3_600).await;
+        assert_eq!(local.call(get("gmail")).await.unwrap().access_token, tokens.access, "on a new connection");
     });
 }

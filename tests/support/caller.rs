@@ -39,7 +39,12 @@ pub(crate) struct Caller {
 
 impl Caller {
     pub(crate) fn new(server: &str, engine: &str, key: &str) -> Self {
-        let channel = Endpoint::from_shared(server.to_owned()).unwrap().tcp_nodelay(true).connect_lazy();
+        Self::over(&Endpoint::from_shared(server.to_owned()).unwrap().tcp_nodelay(true), engine, key)
+    }
+
+    /// Connected in its own way.
+    pub(crate) fn over(endpoint: &Endpoint, engine: &str, key: &str) -> Self {
+        let channel = endpoint.connect_lazy();
         Self { channel, platform: PLATFORM.into(), engine: engine.parse().unwrap(), key: key.parse().unwrap() }
     }
 

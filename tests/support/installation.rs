@@ -193,9 +193,14 @@ impl Installation {
         self.serve_as(self.command(instance)).await
     }
 
+    /// The key of the engine.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// An engine that calls this server.
     pub(crate) fn caller(&self, server: &str) -> Caller {
-        Caller::new(server, ENGINE, &self.key)
+        Caller::new(server, ENGINE, self.key())
     }
 
     /// Starts one instance of its own kind, and an engine that calls it.

@@ -154,6 +154,11 @@ impl Running {
         assert!(Command::new("kill").args([name, &id]).status().await.unwrap().success());
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// Resident memory in mebibytes; `None`: it has ended.
     pub(crate) fn resident_mebibytes(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;

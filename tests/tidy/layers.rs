@@ -18,6 +18,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("config", Layer::Names(&["domain", "document"])),
     ("app", Layer::Composes),
     ("cli", Layer::Composes),
+    ("hardening", Layer::Composes),
     ("lifecycle", Layer::Composes),
     ("runtime", Layer::Composes),
     ("telemetry", Layer::Composes),

@@ -3,6 +3,8 @@
 //! Each rule is a function from one file to the faults in it. Here it is asked of every file of the checkout; next to
 //! the rule, a made-up file proves that it can fail.
 
+mod deploy;
+mod fuzz;
 mod habits;
 mod layers;
 mod source;

@@ -22,6 +22,7 @@ use super::refusal::NotPermitted;
 use crate::domain::id::{EngineId, TenantId};
 use crate::domain::policy::Named;
 use crate::domain::registry::Document;
+use crate::domain::spiffe::SpiffeId;
 use crate::domain::time::Timestamp;
 
 /// All engines that may call.
@@ -48,6 +49,10 @@ pub enum NotVerified {
     UnknownEngine,
     /// Somebody is called so, and this is not their key.
     WrongKey,
+    /// It is their key, and nobody showed a certificate on this connection, without which it is not theirs to use.
+    NoSpiffeId,
+    /// It is their key, and another workload's connection.
+    WrongSpiffeId,
     /// It was their key.
     RevokedKey,
     /// It was their key.
@@ -98,13 +103,18 @@ impl Registry {
         self.configured.iter().any(|known| known.engine.id == *engine)
     }
 
-    /// Finds out who presents these credentials. Takes the same steps whatever is wrong with them, so that time does
-    /// not tell which engines exist.
+    /// Finds out who presents these credentials, on a connection whose certificate names this workload. Takes the same steps
+    /// whatever is wrong with them, so that time does not tell which engines exist.
     ///
     /// # Errors
     ///
     /// Why they are nobody's.
-    pub fn verify(&self, credentials: &Credentials, now: Timestamp) -> Result<Caller, NotVerified> {
+    pub fn verify(
+        &self,
+        credentials: &Credentials,
+        workload: Option<&SpiffeId>,
+        now: Timestamp,
+    ) -> Result<Caller, NotVerified> {
         let snapshot = self.current.load();
         let engine_id = credentials.engine.parse::<EngineId>().ok();
         let parsed = credentials.key.expose_secret().parse::<EngineKey>().ok();
@@ -116,9 +126,13 @@ impl Registry {
         match (found, &parsed) {
             // Which engine the key is of is part of what was compared.
             (Some(found), Some(key)) if bool::from(matched) && engine_id.as_ref() == Some(&found.known.engine.id) => {
+                // Only who has the key learns, from the trail, that it is the certificate.
+                if !found.known.engine.may_be(workload) {
+                    return Err(workload.map_or(NotVerified::NoSpiffeId, |_| NotVerified::WrongSpiffeId));
+                }
                 snapshot.is_open(found, now)?;
                 found.used.note(now);
-                Ok(Caller::verified(found.known.clone(), key.id().to_owned()))
+                Ok(Caller::verified(found.known.clone(), key.id().to_owned(), workload.cloned()))
             }
             (_, None) => Err(NotVerified::MalformedKey),
             (_, Some(_)) if engine_id.is_none() => Err(NotVerified::MalformedEngine),
@@ -133,8 +147,9 @@ impl Registry {
         let snapshot = self.current.load();
         let found = snapshot.key(caller.key_id())?;
         let is_same = found.known.engine.principal() == caller.principal();
-        (is_same && snapshot.is_open(found, now).is_ok())
-            .then(|| Caller::verified(found.known.clone(), caller.key_id().to_owned()))
+        let is_open = snapshot.is_open(found, now).is_ok() && found.known.engine.may_be(caller.workload());
+        (is_same && is_open)
+            .then(|| Caller::verified(found.known.clone(), caller.key_id().to_owned(), caller.workload().cloned()))
     }
 
     /// Whether this engine can do anything for this tenant as things stand. One that acts for all acts for those there
@@ -160,6 +175,8 @@ impl NotVerified {
             Self::MalformedKey => "malformed_key",
             Self::UnknownEngine => "unknown_engine",
             Self::WrongKey => "wrong_key",
+            Self::NoSpiffeId => "no_spiffe_id",
+            Self::WrongSpiffeId => "wrong_spiffe_id",
             Self::RevokedKey => "revoked_key",
             Self::ExpiredKey => "expired_key",
             Self::EngineDisabled => "engine_disabled",

@@ -151,5 +151,6 @@ fn engine(home: &TenantId, id: &EngineId, record: &EngineRecord) -> Engine {
         policy: Arc::clone(&record.policy),
         limits: record.limits,
         keys: keys.collect(),
+        spiffe_ids: record.spiffe_ids.iter().cloned().collect(),
     }
 }

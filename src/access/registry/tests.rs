@@ -77,7 +77,7 @@ fn credentials(engine: &str, key: &EngineKey) -> Credentials {
 fn each_of_an_engine_s_keys_opens_the_door() {
     let (registry, old, new) = registry();
     for key in [old, new] {
-        let caller = registry.verify(&credentials("action", &key), now()).unwrap();
+        let caller = registry.verify(&credentials("action", &key), None, now()).unwrap();
         assert_eq!((caller.engine().as_str(), caller.key_id()), ("action", key.id()));
     }
 }
@@ -86,7 +86,7 @@ fn each_of_an_engine_s_keys_opens_the_door() {
 fn whatever_is_wrong_the_audit_knows_why() {
     let (registry, key, _) = registry();
     let refused =
-        |engine: &str, key: String| registry.verify(&Credentials::new(engine.into(), key), now()).unwrap_err();
+        |engine: &str, key: String| registry.verify(&Credentials::new(engine.into(), key), None, now()).unwrap_err();
     assert_eq!(refused("sync", key.expose()), NotVerified::UnknownEngine);
     assert_eq!(refused("keyless", key.expose()), NotVerified::WrongKey);
     assert_eq!(refused("action", EngineKey::make(&SystemRandom).expose()), NotVerified::WrongKey);
@@ -99,7 +99,8 @@ fn a_key_of_the_registry_opens_until_it_ends_is_revoked_or_something_is_switched
     let (registry, configured, _) = registry();
     let key = EngineKey::make(&SystemRandom);
     let sound = documents(&key);
-    let verified = |at| registry.verify(&credentials("sync", &key), at).map(|caller| caller.principal().to_string());
+    let verified =
+        |at| registry.verify(&credentials("sync", &key), None, at).map(|caller| caller.principal().to_string());
     assert_eq!(verified(now()), Err(NotVerified::UnknownEngine));
     adopt(&registry, &sound);
     assert_eq!(verified(now()), Ok("acme/sync".to_owned()));
@@ -119,14 +120,14 @@ fn a_key_of_the_registry_opens_until_it_ends_is_revoked_or_something_is_switched
     ];
     for (why, change) in changes {
         adopt(&registry, &sound);
-        let caller = registry.verify(&credentials("sync", &key), now()).unwrap();
+        let caller = registry.verify(&credentials("sync", &key), None, now()).unwrap();
         assert!(registry.still(&caller, now()).is_some());
         let mut after = sound.clone();
         change(&mut after, key.id());
         adopt(&registry, &after);
         assert_eq!(verified(now()), Err(why));
         assert!(registry.still(&caller, now()).is_none(), "{why:?}");
-        assert!(registry.verify(&credentials("action", &configured), now()).is_ok());
+        assert!(registry.verify(&credentials("action", &configured), None, now()).is_ok());
     }
 }
 
@@ -136,7 +137,7 @@ fn an_engine_that_is_made_again_is_not_the_one_that_was_let_in() {
     let key = EngineKey::make(&SystemRandom);
     let sound = documents(&key);
     adopt(&registry, &sound);
-    let caller = registry.verify(&credentials("sync", &key), now()).unwrap();
+    let caller = registry.verify(&credentials("sync", &key), None, now()).unwrap();
     let [installation, (home, mut tenant)] = sound;
     let record = tenant.engine(&sync()).unwrap().clone();
     tenant.delete_engine(&sync(), None).unwrap();
@@ -148,7 +149,7 @@ fn an_engine_that_is_made_again_is_not_the_one_that_was_let_in() {
     };
     tenant.create_engine(&home, &sync(), again, now()).unwrap();
     adopt(&registry, &[installation.clone(), (home.clone(), tenant.clone())]);
-    assert_eq!(registry.verify(&credentials("sync", &key), now()).unwrap_err(), NotVerified::WrongKey);
+    assert_eq!(registry.verify(&credentials("sync", &key), None, now()).unwrap_err(), NotVerified::WrongKey);
     // Even if its old key came back, it would not be the engine whose stream is open.
     tenant.engines.get_mut(&sync()).unwrap().keys = record.keys;
     adopt(&registry, &[installation, (home, tenant)]);
@@ -172,7 +173,7 @@ fn no_registry_takes_a_key_from_the_configuration() {
     let new = NewKey { id: verifier.key_id, verifier: verifier.verifier, life: DAY };
     tenant.create_key(&action, &new, now()).unwrap();
     adopt(&registry, &documents);
-    let caller = registry.verify(&credentials("action", &configured), now()).unwrap();
+    let caller = registry.verify(&credentials("action", &configured), None, now()).unwrap();
     assert_eq!(caller.principal().home, None);
 }
 
@@ -195,7 +196,7 @@ fn when_a_key_was_used_last_outlives_changes_and_is_told_once() {
     let key = EngineKey::make(&SystemRandom);
     adopt(&registry, &documents(&key));
     assert_eq!(registry.last_used(key.id()), None);
-    registry.verify(&credentials("sync", &key), now()).unwrap();
+    registry.verify(&credentials("sync", &key), None, now()).unwrap();
     adopt(&registry, &documents(&key));
     assert_eq!(registry.last_used(key.id()), Some(now()));
     let used = registry.newly_used();

@@ -8,6 +8,7 @@ use time::macros::format_description;
 
 use crate::domain::audit::AuditEntry;
 use crate::domain::id::{EngineId, PlatformId, TenantId, UserId};
+use crate::domain::spiffe::SpiffeId;
 use crate::domain::time::Timestamp;
 
 /// RFC 3339, in UTC, always with milliseconds: lines sort as text.
@@ -24,6 +25,7 @@ pub(super) fn write(buffer: &mut Vec<u8>, entry: &AuditEntry) {
     optional(buffer, "engine", entry.engine.as_ref().map(EngineId::as_str));
     optional(buffer, "key_id", entry.key_id.as_deref());
     optional(buffer, "peer", entry.peer.as_deref());
+    optional(buffer, "spiffe_id", entry.spiffe_id.as_ref().map(SpiffeId::as_str));
     optional(buffer, "tenant", entry.subject.tenant.as_ref().map(TenantId::as_str));
     optional(buffer, "user", entry.subject.user.as_ref().map(UserId::as_str));
     optional(buffer, "platform", entry.subject.platform.as_ref().map(PlatformId::as_str));
@@ -121,6 +123,7 @@ mod tests {
             engine: Some("action".parse().unwrap()),
             key_id: Some("K".into()),
             peer: Some("127.0.0.1:1".into()),
+            spiffe_id: Some("spiffe://prod/ns/action".parse().unwrap()),
             action: AuditAction::Call(Method::GetToken),
             subject: Subject {
                 tenant: Some("acme".parse().unwrap()),
@@ -142,8 +145,8 @@ mod tests {
             line,
             serde_json::json!({
                 "v": 1, "token_fp": "a0".repeat(16), "request_id": "r-1", "engine": "action", "key_id": "K",
-                "peer": "127.0.0.1:1", "tenant": "acme", "user": "u1", "platform": "gmail",
-                "target": "sync/4J7QX2M9ZK3T", "action": "get",
+                "peer": "127.0.0.1:1", "spiffe_id": "spiffe://prod/ns/action", "tenant": "acme", "user": "u1",
+                "platform": "gmail", "target": "sync/4J7QX2M9ZK3T", "action": "get",
                 "result": "ok", "reason": "", "latency_us": 42, "record_version": 7, "items": 8
             })
         );

@@ -285,6 +285,7 @@ mod tests {
             engine: Some("action".parse().unwrap()),
             key_id: None,
             peer: None,
+            spiffe_id: None,
             action: AuditAction::Refresh,
             subject: Subject { user: Some(format!("u{}", number % 7).parse().unwrap()), ..Subject::default() },
             result: if number.is_multiple_of(2) { AuditResult::Ok } else { AuditResult::Failed },

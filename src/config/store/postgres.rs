@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{Kind, timeouts};
-use crate::config::{Context, path, secret};
+use crate::config::{Context, path, private_file, secret};
 use crate::document::{Mismatch, Node, Section};
 
 /// A PostgreSQL server.
@@ -127,7 +127,7 @@ fn is_name(text: &str) -> bool {
 
 fn tls(section: &mut Section<'_>, mode: SslMode) -> PostgresTlsConfig {
     let ca_file = section.optional("ca_file", path);
-    let (cert, key) = (section.optional("cert_file", path), section.optional("key_file", path));
+    let (cert, key) = (section.optional("cert_file", path), section.optional("key_file", private_file));
     if cert.is_some() != key.is_some() {
         section.fault("", "needs `cert_file` and `key_file` together", "");
     }

@@ -16,6 +16,7 @@ pub use self::key::{KeyRecord, KeyState, NewKey};
 use super::id::{EngineId, TenantId};
 use super::limits::Limits;
 use super::policy::{Named, Policy};
+use super::spiffe::SpiffeId;
 use super::time::Timestamp;
 
 /// Everything that is stored of one tenant's registry.
@@ -60,7 +61,7 @@ pub struct EngineRecord {
     /// How much of it.
     pub limits: Limits,
     /// The workload identities it is bound to; none: it is bound to none.
-    pub spiffe_ids: BTreeSet<String>,
+    pub spiffe_ids: BTreeSet<SpiffeId>,
     /// Its keys, the latest last.
     pub keys: Vec<KeyRecord>,
     /// How often it was changed.

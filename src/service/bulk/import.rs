@@ -98,6 +98,7 @@ impl ImportToken {
             engine: None,
             key_id: None,
             peer: Some(Arc::clone(&self.operator)),
+            spiffe_id: None,
             action: AuditAction::Call(Method::StoreToken),
             subject,
             result,

@@ -103,6 +103,7 @@ fn entry() -> Result<AuditEntry, Box<dyn Error>> {
         engine: Some("action".parse()?),
         key_id: Some("0123456789AB".to_owned()),
         peer: Some("127.0.0.1:43210".into()),
+        spiffe_id: None,
         action: AuditAction::Call(Method::GetToken),
         subject: Subject {
             tenant: Some("default".parse()?),

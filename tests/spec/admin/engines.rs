@@ -194,10 +194,21 @@ fn what_was_administered_is_in_the_trail() {
             .filter(|line| line["engine"] == "admin")
             .map(|line| {
                 let word = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
-                format!("{} {} {} {}", word("action"), word("tenant"), word("target"), word("result"))
+                format!(
+                    "{} {} {} {} {}",
+                    word("action"),
+                    word("tenant"),
+                    word("target"),
+                    word("result"),
+                    word("reason")
+                )
             })
             .collect();
-        assert_eq!(told, ["create_tenant acme  ok", "create_engine acme sync2 ok", "create_engine_key acme sync2 ok"]);
+        let done = ["create_tenant acme  ok", "create_engine acme sync2 ok", "create_engine_key acme sync2 ok"];
+        // What changes something has a line before it and one after it.
+        let expected: Vec<String> =
+            done.iter().flat_map(|line| [format!("{line} begun"), format!("{line} ")]).collect();
+        assert_eq!(told, expected);
         drop(made);
     });
 }

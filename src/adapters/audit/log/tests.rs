@@ -15,6 +15,7 @@ fn entry(id: &str) -> AuditEntry {
         engine: None,
         key_id: None,
         peer: None,
+        spiffe_id: None,
         action: AuditAction::UnknownMethod,
         subject: Subject::default(),
         result: AuditResult::Ok,

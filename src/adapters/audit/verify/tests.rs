@@ -31,6 +31,7 @@ fn entry(number: usize) -> AuditEntry {
         engine: Some("action".parse().unwrap()),
         key_id: None,
         peer: None,
+        spiffe_id: None,
         action: AuditAction::Refresh,
         subject: Subject { user: Some("u1".parse().unwrap()), ..Subject::default() },
         result: AuditResult::Ok,
