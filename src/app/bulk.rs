@@ -184,11 +184,7 @@ pub async fn importer(
 /// # Errors
 ///
 /// When store or keys cannot be used.
-pub async fn restorer(
-    config: &Config,
-    lifecycle: &Lifecycle,
-    trail: &OperatorTrail,
-) -> Result<RestoreVault, StartError> {
+pub async fn restorer(config: &Config, lifecycle: &Lifecycle) -> Result<RestoreVault, StartError> {
     // A key that is made now opens nothing that was sealed before.
     if let KmsConfig::Local(local) = &config.kms
         && !local.key_file.exists()
@@ -196,7 +192,7 @@ pub async fn restorer(
         return Err(StartError::NoKeyFile(local.key_file.clone()));
     }
     let foundation = Foundation::lay(config, lifecycle).await?;
-    trail.log.sign_with(foundation.audit_keys(config).await?);
+    // Nothing here may ask for the keys of the installation before they are restored: it would make others.
     let epochs = foundation.epochs(&config.environment);
     Ok(RestoreVault { store: foundation.store, epochs, clock: foundation.clock })
 }

@@ -62,7 +62,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     file.rewind()?;
     let mut export = ExportReader::open(BufReader::new(&file))?;
     let trail = OperatorTrail::open(&config, "restore")?;
-    let vault = app::restorer(&config, &Lifecycle::default(), &trail).await?;
+    let vault = app::restorer(&config, &Lifecycle::default()).await?;
     trail.write(AuditAction::Restore, (AuditResult::Ok, "begun"), None).await?;
     let (mut progress, mut listed) = (Progress::of("restore", Some(size)), Listed::default());
     let (epoch, mut read) = (export.head().epoch.clone(), 0);

@@ -152,7 +152,7 @@ async fn what_goes_wrong_is_said_in_words_and_in_the_exit_code() {
             "this engine may not do this (not_permitted; suggested: contact_operator)",
         ),
         ("token get ada slack --engine-id nobody", "the key file has no key for `nobody`"),
-        ("token get ada slack --key-file /nowhere", "the key file cannot be read"),
+        ("token get ada slack --key-file /nowhere", "`/nowhere` cannot be read"),
         ("status ada --server http://127.0.0.1:1", "no vault answers at http://127.0.0.1:1"),
     ] {
         let told = desk.run(line).await.failed();

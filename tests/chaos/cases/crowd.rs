@@ -18,7 +18,7 @@ const GRACIOUS_CALLERS: usize = 10;
 
 pub(super) async fn before_a_strict_judge(setting: Setting) -> Report {
     let (records, callers, _) = setting.size.crowd;
-    crowd(setting, judge::strict().await, records, callers).await
+    crowd(setting, judge::strict().await, records, callers / setting.kind.modesty).await
 }
 
 pub(super) async fn before_a_gracious_judge(setting: Setting) -> Report {
@@ -34,7 +34,8 @@ async fn crowd(setting: Setting, judge: Box<dyn Judge>, records: usize, callers_
     let users: Vec<String> = grants.into_iter().map(|(user, _)| user).collect();
     let crowd = callers_each * callers.len();
     // Those who stand at one instance see every record among them, however few each of them visits.
-    let visits = (setting.size.crowd.2 / setting.kind.modesty).clamp(records.div_ceil(callers_each), records);
+    let fewest = records.div_ceil(callers_each);
+    let visits = if setting.kind.modesty > 1 { fewest } else { setting.size.crowd.2.clamp(fewest, records) };
 
     // Who stands at different instances sets out from the same record, so that they meet there at the same time.
     let visitors = (0..crowd).map(|n| {

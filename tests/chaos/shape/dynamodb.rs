@@ -18,7 +18,7 @@ pub(super) const KIND: Kind = Kind {
     troubles: &[Trouble::Slow, Trouble::Partitioned],
     lag: NEAR_CACHE,
     own_driver: true,
-    modesty: 20,
+    modesty: 4,
     start: |instances| {
         Box::pin(async move {
             let server = DynamoServer::of(Peer::Local).await;

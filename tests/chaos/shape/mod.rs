@@ -76,7 +76,8 @@ pub(crate) struct Kind {
     /// Whether it is a driver of its own, and not another shape of servers whose driver is in the list already. Of those,
     /// the short form runs what is about their servers.
     pub(crate) own_driver: bool,
-    /// Each of a crowd asks for so many times fewer records than elsewhere, because its server here is no match for one.
+    /// A crowd before it is so many times smaller than elsewhere, and asks for each record once at each instance, because
+    /// its server here is no match for one.
     pub(crate) modesty: usize,
     pub(crate) start: fn(instances: usize) -> Starting,
 }
